@@ -1,0 +1,17 @@
+"""The errors a user can cause: each message names the value, what was expected, and the way out."""
+
+
+class SupercosmError(Exception):
+    """Base of all errors that end a command with one sentence instead of a traceback."""
+
+
+class ConfigurationError(SupercosmError):
+    """A configuration that cannot be run."""
+
+
+class DataError(SupercosmError):
+    """A file that is missing, damaged, of the wrong kind, or holds impossible values."""
+
+
+class CoverageError(SupercosmError):
+    """A snapshot that a model was not trained for."""
