@@ -9,9 +9,9 @@ _HOMES = {
     "Config": "config",
     "Snapshot": "snapshot",
     "load_config": "config",
-    "load_model": "superresolve",
+    "load_model": "superresolution",
     "read_snapshot": "snapshot",
-    "superresolve": "superresolve",
+    "superresolve": "superresolution",
     "write_snapshot": "snapshot",
 }
 __all__ = sorted(_HOMES)

@@ -148,6 +148,10 @@ class Training(Settings):
     def _room(self) -> Training:
         if 2 * self.margin >= self.crop:
             raise ValueError(f"training.margin = {self.margin} leaves nothing of training.crop = {self.crop}")
+        if self.steps % self.validate_every:
+            raise ValueError(
+                f"training.steps = {self.steps} is not a multiple of training.validate_every = {self.validate_every}"
+            )
         return self
 
 
@@ -212,7 +216,9 @@ class Gan(Model):
     """Conditional GAN after Li et al. 2021: generator, patch critic, lazy gradient penalty."""
 
     family: Literal["gan"] = "gan"
-    noise: Literal["white", "initial"] = "initial"
+    noise: Literal["white", "initial"] = Field(
+        "initial", description="source of randomness: white noise inside the network, or the drawn linear modes"
+    )
     start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
     warm_up: int = Field(0, ge=0, description="steps with the pixel loss alone before the critic joins")
     adversarial: Literal["wgan-gp", "non-saturating"] = Field("wgan-gp", description="adversarial loss")
@@ -405,11 +411,18 @@ def load_config(files: Iterable[str | Path] = (), settings: str | None = None) -
     for path in files:
         content = merge(content, read_yaml(path))
     if settings:
-        try:
-            content = merge(content, json.loads(settings))
-        except (json.JSONDecodeError, TypeError) as error:
-            raise ConfigurationError(f"--settings is not a JSON mapping: {error}") from error
+        content = merge(content, _read_json(settings))
     return check(content)
+
+
+def _read_json(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"--settings is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"--settings must be a JSON mapping of sections, not {type(content).__name__}")
+    return content
 
 
 def check(content: Mapping[str, Any]) -> Config:
@@ -421,12 +434,18 @@ def check(content: Mapping[str, Any]) -> Config:
 
 
 def _sentence(error: Mapping[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"] if part not in ("unet", "gan") or error["loc"][0] != part)
+    # After "models" and its name, pydantic puts the family that it chose: no key of the file.
+    location = [part for i, part in enumerate(error["loc"]) if not (error["loc"][0] == "models" and i == 2)]
+    where = ".".join(str(part) for part in location)
     if error["type"] == "extra_forbidden":
         return f"unknown configuration key '{where}'{_suggestion(error['loc'])}"
+    if error["type"] == "union_tag_not_found":
+        return f"{where} lacks its family; add family: unet or family: gan"
     message = error["msg"].removeprefix("Value error, ")
-    shown = "" if error["type"] == "value_error" else f" (given: {error['input']!r})"
-    return f"{where}: {message}{shown}" if where else message + shown
+    if error["type"] == "value_error":
+        return f"{where}: {message}" if location and location[0] == "models" else message
+    given = error.get("ctx", {}).get("tag", error["input"])
+    return f"{where}: {message} (given: {given!r})" if where else f"{message} (given: {given!r})"
 
 
 def _suggestion(location: tuple) -> str:

@@ -1,0 +1,15 @@
+"""One file per family: what is learnt, with which loss."""
+
+from __future__ import annotations
+
+from supercosm.config import AnyModel
+from supercosm.families.base import Family
+from supercosm.features import Features
+
+
+def build_family(settings: AnyModel, features: Features) -> Family:
+    """Build the family that the settings name."""
+    from supercosm.families.gan import GanFamily
+    from supercosm.families.unet import UnetFamily
+
+    return {"unet": UnetFamily, "gan": GanFamily}[settings.family](settings, features)

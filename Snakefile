@@ -1,0 +1,48 @@
+# From initial conditions to the report on super-resolution: `snakemake` runs everything that
+# config/config.yaml asks for; `snakemake --configfile config/smoke.yaml` merges an overlay onto it.
+from snakemake.utils import min_version
+
+min_version("9.25")
+
+
+configfile: "config/config.yaml"
+
+
+# Acts only with `--software-deployment-method apptainer`; by default, rules run what pip installed.
+container: "docker://ghcr.io/supercosm/supercosm:0.1.0"
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=RESULTS,
+
+
+wildcard_constraints:
+    seed=r"\d+",
+    tag=r"(_a\d\.\d+)?",
+
+
+include: "workflow/rules/simulate.smk"
+include: "workflow/rules/pairs.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/superresolve.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/report.smk"
+
+
+rule all:
+    """Everything: simulations, models, super-resolved boxes, tables, figures and the report."""
+    default_target: True
+    input:
+        everything,
+        "<results>/report/index.html",
+    localrule: True
+
+
+onstart:
+    hold_results()

@@ -1,0 +1,226 @@
+"""The `supercosm` command: parse, call, print; every stage imports what it needs when it runs."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from supercosm.config import Config, load_config
+from supercosm.errors import ConfigurationError, SupercosmError
+
+app = typer.Typer(
+    help="Super-resolution for cosmological simulations; `snakemake` runs all of these in order.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Option("--config", help="Configuration file; given more than once, later ones are merged on top."),
+]
+Json = Annotated[
+    str | None, typer.Option("--settings", help="JSON merged on top of the configuration files.")
+]
+Output = Annotated[Path, typer.Option("--output", help="Where to write.")]
+
+
+@app.callback(invoke_without_command=True)
+def _program(
+    show: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if show:
+        print(version("supercosm"))
+        raise typer.Exit
+
+
+@app.command()
+def simulate(
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the initial conditions.")],
+    output: Annotated[Path, typer.Option(help="Folder for the low and the high snapshots.")],
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Run the low- and the high-resolution simulation of one seed."""
+    checked = load_config(config or (), settings)
+    from supercosm.simulate import simulate_pair
+
+    simulate_pair(checked, seed, output)
+
+
+@app.command()
+def pair(
+    low: Annotated[Path, typer.Option(help="Low-resolution snapshot.")],
+    high: Annotated[Path, typer.Option(help="High-resolution snapshot of the same seed.")],
+    output: Output,
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Put a low- and a high-resolution snapshot on grids, side by side in one file."""
+    checked = load_config(config or (), settings)
+    from supercosm.pairs import make_pairs
+
+    make_pairs(low, high, output, checked.pairs.slabs)
+
+
+@app.command()
+def train(
+    model: Annotated[str, typer.Argument(help="Name of a model of the configuration.")],
+    training: Annotated[list[Path], typer.Option(help="Pair file to learn from; repeat for more.")],
+    validation: Annotated[list[Path], typer.Option(help="Pair file to validate on; repeat for more.")],
+    output: Annotated[Path, typer.Option(help="Model folder to write.")],
+    checkpoints: Annotated[Path, typer.Option(help="Folder that a killed run resumes from.")],
+    start: Annotated[Path | None, typer.Option(help="Folder of the trained model to start from.")] = None,
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Train one model; the same command again resumes a run that was killed."""
+    checked = load_config(config or (), settings)
+    _check_model(checked, model, start)
+    from supercosm.training import train as run
+
+    run(checked, model, (training, validation), output, checkpoints, start)
+
+
+@app.command()
+def superresolve(
+    snapshot: Annotated[Path, typer.Argument(help="Low-resolution snapshot.")],
+    model: Annotated[str, typer.Option(help="Model folder, or a baseline: low or linear.")],
+    output: Annotated[list[Path], typer.Option(help="Where to write; repeat for more samples.")],
+    phases: Annotated[
+        Literal["none", "known", "drawn"] | None,
+        typer.Option(
+            help="Small-scale modes: none, those of the snapshot's own seed, or drawn from their prior."
+        ),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first sample.")] = None,
+    tile: Annotated[int | None, typer.Option(min=1, help="Tile side [low-resolution cells].")] = None,
+    factor: Annotated[int | None, typer.Option(min=2, help="Up-sampling per side, for baselines.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None,
+    override: Annotated[bool, typer.Option(help="Apply a model outside of what its card covers.")] = False,
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Turn a low-resolution snapshot into high-resolution ones, one for each output."""
+    checked = load_config(config or (), settings)
+    configured = bool(config or settings)
+    from supercosm.superresolution import Options, superresolve_file
+
+    options = Options(
+        phases=phases,
+        seed=checked.superresolution.seed if seed is None else seed,
+        tile=checked.superresolution.tile if tile is None and configured else tile,
+        device=device or checked.device,
+        factor=factor or (checked.simulation.factor if configured else None),
+        override=override,
+    )
+    superresolve_file(snapshot, output, model if model in ("low", "linear") else Path(model), options)
+
+
+@app.command()
+def measure(
+    samples: Annotated[list[Path], typer.Argument(help="Super-resolved samples of one box.")],
+    reference: Annotated[Path, typer.Option(help="The true high-resolution snapshot.")],
+    output: Output,
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Measure P(k), T(k) and r(k) of samples against the true high-resolution snapshot."""
+    checked = load_config(config or (), settings)
+    from supercosm.evaluate import measure as run
+
+    run(samples, reference, output, checked.evaluation)
+
+
+@app.command()
+def evaluate(
+    measures: Annotated[list[Path], typer.Argument(help="Tables that `supercosm measure` wrote.")],
+    output_spectra: Annotated[Path, typer.Option(help="Table of spectra: mean and scatter between seeds.")],
+    output_metrics: Annotated[Path, typer.Option(help="Table model × metric.")],
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Combine the measures of all entries and seeds into two tables."""
+    load_config(config or (), settings)
+    from supercosm.evaluate import evaluate as run
+
+    run(measures, output_spectra, output_metrics)
+
+
+@app.command()
+def report(
+    results: Annotated[Path, typer.Argument(help="Results folder of a run: results/<name>.")],
+    output: Annotated[Path, typer.Option(help="HTML page to write.")],
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Draw the figures and write the report, one self-contained HTML page."""
+    checked = load_config(config or (), settings)
+    from supercosm.report import report as run
+
+    run(checked, results, output)
+
+
+@app.command("config")
+def show_config(config: Files = None, settings: Json = None) -> None:
+    """Print the whole checked configuration as YAML, defaults included."""
+    import yaml
+
+    checked = load_config(config or (), settings)
+    print(yaml.safe_dump(checked.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+
+
+@app.command()
+def schema(
+    table: Annotated[bool, typer.Option(help="Print a Markdown table of the keys instead.")] = False,
+) -> None:
+    """Print the JSON schema of the configuration, written as YAML."""
+    from supercosm.schema import json_schema, markdown_table
+
+    print(markdown_table() if table else json_schema(), end="")
+
+
+def _check_model(config: Config, model: str, start: Path | None) -> None:
+    if model not in config.models:
+        known = ", ".join(config.models) or "none"
+        raise ConfigurationError(f"there is no model '{model}' in the configuration (models there: {known})")
+    wanted = getattr(config.models[model], "start", None)
+    if wanted and start is None:
+        raise ConfigurationError(f"models.{model}.start = '{wanted}': give its folder with --start")
+
+
+def main() -> None:
+    """Run the command; a mistake of the user ends it with one sentence on standard error and exit code 1."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("supercosm").setLevel(logging.INFO)
+    try:
+        app()
+    except SupercosmError as error:
+        _fail(error)
+    except OSError as error:
+        _fail(_explain(error))
+
+
+def _explain(error: OSError) -> Any:
+    """Name the file and the remedy of an operating-system error; raise it again when it names no file."""
+    if error.errno == errno.ENOSPC:
+        return f"the disk is full ({error.filename or 'no file named'}); free some space and run again"
+    if error.filename is None:
+        raise error
+    return f"{error.filename}: {error.strerror}; check the path and the permissions"
+
+
+def _fail(reason: Any) -> None:
+    print("supercosm:", " ".join(str(reason).split()), file=sys.stderr)
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

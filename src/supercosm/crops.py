@@ -1,0 +1,156 @@
+"""Training crops: random periodic pieces of the paired boxes, in all orientations of the cube.
+
+Which crop is drawn is a function of (seed, index) alone, so a resumed training sees the crops it would have seen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from supercosm.config import Model
+from supercosm.errors import DataError
+from supercosm.fields import log_density
+from supercosm.mesh import interpolation_matrix
+from supercosm.pairs import PairFile
+
+Crop = dict[str, Tensor]
+
+
+class Crops(Dataset):
+    """Crops of the pair files as physical fields: `low` with a border cell, `small` where used, `high`."""
+
+    def __init__(self, files: Sequence[PairFile], model: Model, unit: int, *, seed: int, augment: bool) -> None:
+        """`unit`: crop origins are multiples of this many high-resolution cells (and of low-resolution ones)."""
+        self.files, self.model, self.seed, self.augment = list(files), model, seed, augment
+        self.factor = self.files[0].high // self.files[0].low
+        self.unit = math.lcm(unit, self.factor)
+        self.side = model.training.crop
+        self._low: dict[int, np.ndarray] = {}
+        check_files(self.files, model, self.side)
+
+    def __getitem__(self, index: int) -> Crop:
+        """Return crop number `index`; there is no last one."""
+        draw = np.random.default_rng([self.seed, index])
+        which = int(draw.integers(len(self.files)))
+        places = self.files[which].high // self.unit
+        start = tuple(int(i) * self.unit for i in draw.integers(places, size=self.model.dimensions))
+        if self.model.dimensions == 2:
+            slab = (int(draw.integers(3)), int(draw.integers(self.files[which].slabs)))
+            crop = self._slab(which, slab, start)
+        else:
+            crop = self._cube(which, start)
+        if self.augment:
+            axes = draw.permutation(self.model.dimensions)
+            flips = draw.integers(2, size=self.model.dimensions).astype(bool)
+            crop = {name: transform(field, axes, flips) for name, field in crop.items()}
+        return crop
+
+    def __len__(self) -> int:
+        """Return a nominal length; samplers choose the indices."""
+        return 2**31
+
+    def _cube(self, which: int, start: tuple[int, ...]) -> Crop:
+        file = self.files[which]
+        low = torch.from_numpy(self._low_fields(which))
+        for axis, first in enumerate(start):
+            matrix = interpolation_matrix(file.low, file.high, first - 1, self.side + 2)
+            low = torch.movedim(torch.tensordot(low, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
+        if self.model.fields == "density":
+            high = log_density(file.block("high/density", start, self.side))
+        else:
+            parts = [file.block(f"high/{name}", start, self.side) for name in ("displacement", "velocity")]
+            high = np.concatenate(parts)
+        crop = {"low": low.contiguous(), "high": torch.from_numpy(high)}
+        if self.model.sees_initial:
+            name = "overdensity" if self.model.fields == "density" else "small_scales"
+            crop["small"] = torch.from_numpy(file.block(f"initial/{name}", start, self.side))
+        return crop
+
+    def _slab(self, which: int, slab: tuple[int, int], start: tuple[int, ...]) -> Crop:
+        file = self.files[which]
+        low = torch.from_numpy(self._low_fields(which)[slab][None])
+        for axis, first in enumerate(start):
+            matrix = interpolation_matrix(file.low, file.high, first - 1, self.side + 2)
+            low = torch.movedim(torch.tensordot(low, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
+        rows, columns = (np.arange(first, first + self.side) % file.high for first in start)
+
+        def cut(name: str) -> np.ndarray:
+            return file.read(name)[slab][np.ix_(rows, columns)][None]
+
+        crop = {"low": low.contiguous(), "high": torch.from_numpy(log_density(cut("high/slabs")))}
+        if self.model.sees_initial:
+            crop["small"] = torch.from_numpy(cut("initial/slabs"))
+        return crop
+
+    def _low_fields(self, which: int) -> np.ndarray:
+        """Return the whole low-resolution field of a box, which is small enough to keep."""
+        if which not in self._low:
+            file = self.files[which]
+            if self.model.dimensions == 2:
+                self._low[which] = log_density(file.read("low/slabs"))
+            elif self.model.fields == "density":
+                self._low[which] = log_density(file.read("low/density"))
+            else:
+                parts = [file.read(f"low/{name}") for name in ("displacement", "velocity")]
+                self._low[which] = np.concatenate(parts)
+        return self._low[which]
+
+
+def check_files(files: Sequence[PairFile], model: Model, side: int) -> None:
+    """Raise DataError unless all pair files are alike and hold what the model needs."""
+    first = files[0]
+    for file in files:
+        for what in ("low", "high", "box_size", "scale_factor"):
+            if getattr(file, what) != getattr(first, what):
+                raise DataError(
+                    f"{file.path} has {what} = {getattr(file, what)}, but {first.path} has {getattr(first, what)}; "
+                    "train on pairs of one kind"
+                )
+        if model.sees_initial and not file.has_initial:
+            raise DataError(
+                f"{file.path} holds no initial conditions (their seed is not known); use condition: [low] and "
+                "noise: none or white"
+            )
+    if side > first.high:
+        raise DataError(f"training.crop = {side} is larger than the boxes of {first.high} cells per side")
+
+
+def transform(field: Tensor, axes: Sequence[int], flips: Sequence[bool]) -> Tensor:
+    """Apply a symmetry of the cube (or square): permute the axes, then flip some.
+
+    field: (c, n, …) with c = 1 for a scalar or 3 m for m vectors, whose components turn along.
+    """
+    dimensions = len(axes)
+    turned = field.permute(0, *(1 + int(axis) for axis in axes))
+    turned = torch.flip(turned, [1 + axis for axis in range(dimensions) if flips[axis]])
+    if len(field) % 3 == 0:
+        order = [3 * vector + int(axis) for vector in range(len(field) // 3) for axis in axes]
+        signs = torch.tensor([-1.0 if flip else 1.0 for flip in flips] * (len(field) // 3))
+        turned = turned[order] * signs.view(-1, *(1,) * dimensions)
+    return turned.contiguous()
+
+
+class StepSampler(torch.utils.data.Sampler[int]):
+    """Indices of one epoch: epoch e of length n takes crops e·n … (e+1)·n − 1."""
+
+    def __init__(self, length: int) -> None:
+        """`length`: crops per epoch."""
+        self.length, self.epoch = length, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to an epoch; Lightning calls this, after a resume too."""
+        self.epoch = epoch
+
+    def __iter__(self):  # noqa: ANN204
+        """Iterate over the crop indices of this epoch."""
+        return iter(range(self.epoch * self.length, (self.epoch + 1) * self.length))
+
+    def __len__(self) -> int:
+        """Return the crops per epoch."""
+        return self.length

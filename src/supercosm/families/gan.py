@@ -1,0 +1,117 @@
+"""Conditional GAN after Li et al. 2021 (PNAS 118, e2022038118): the critic judges output beside input and density.
+
+The generator is warm-started from a regression or warmed up on the pixel loss, which also stays on as an anchor.
+The critic's penalty is lazy (Karras et al. 2020, section 3.1): evaluated every few steps with as much more weight.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from supercosm.config import Gan
+from supercosm.crops import Crop
+from supercosm.families.base import Family
+from supercosm.features import Features
+from supercosm.networks.critic import PatchCritic
+
+
+class GanFamily(Family):
+    """Generator and critic, updated in turn."""
+
+    def __init__(self, settings: Gan, features: Features) -> None:
+        """Build both networks."""
+        super().__init__(settings, features)
+        self.automatic_optimization = False
+        seen = Features(settings.model_copy(update={"noise": "none", "condition": ["low"]}), features.cell, features.scales)
+        density = settings.fields == "displacement"
+        layout = torch.channels_last_3d if settings.dimensions == 3 else torch.channels_last
+        self.critic = PatchCritic(
+            seen.inputs + features.outputs + density,
+            channels=settings.critic_channels,
+            patch=settings.network.patch,
+            dimensions=settings.dimensions,
+        ).to(memory_format=layout)
+
+    def judged(self, output: Tensor, crop: Crop) -> Tensor:
+        """Return what the critic sees, without the margin: up-sampled input, output, and painted log density."""
+        channels = [self.features.encode_low(crop["low"]), output]
+        if self.settings.fields == "displacement":
+            channels.append(self.painted(output, crop))
+        return self.inner(torch.cat(channels, dim=1))
+
+    def training_step(self, crop: Crop, index: int) -> None:
+        """Update the critic, then the generator; during the warm-up the generator alone, by the pixel loss."""
+        settings, step = self.settings, self.step_number(index)
+        generator, critic = self.optimizers()
+        for optimiser, peak in ((generator, settings.training.learning_rate), (critic, settings.critic_learning_rate)):
+            optimiser.param_groups[0]["lr"] = peak * self.learning_rate(step)
+        target = self.features.target(crop["low"], crop["high"])
+        output = self.generate(self.network, crop, step * len(target))
+        pixel = self.distance(output, target, crop)
+        total = pixel
+        if step >= settings.warm_up:
+            fake = self.judged(output, crop)
+            self._update_critic(critic, self.judged(target, crop), fake.detach(), step)
+            adversarial = self._adversarial(fake)
+            total = pixel + settings.adversarial_weight * adversarial
+            self.note(len(target), adversarial_loss=adversarial)
+        generator.zero_grad(set_to_none=True)
+        self.manual_backward(total)
+        generator.step()
+        self.ema.update_parameters(self.network)
+        self.log("loss", pixel.detach(), prog_bar=True, batch_size=len(target))
+        self.note(len(target), train_loss=pixel)
+
+    def _adversarial(self, fake: Tensor) -> Tensor:
+        self.critic.requires_grad_(False)
+        score = self.critic(fake).float()
+        self.critic.requires_grad_(True)
+        if self.settings.adversarial == "wgan-gp":
+            return -score.mean()
+        return functional.softplus(-score).mean()
+
+    def _update_critic(self, optimiser: torch.optim.Optimizer, real: Tensor, fake: Tensor, step: int) -> None:
+        score_real, score_fake = self.critic(real).float(), self.critic(fake).float()
+        if self.settings.adversarial == "wgan-gp":
+            loss = score_fake.mean() - score_real.mean()
+        else:
+            loss = functional.softplus(score_fake).mean() + functional.softplus(-score_real).mean()
+        logged = {"critic_loss": loss, "critic_real": score_real.mean(), "critic_fake": score_fake.mean()}
+        if self.settings.penalty and step % self.settings.penalty_every == 0:
+            penalty = self._penalty(real, fake, step)
+            loss = loss + self.settings.penalty * self.settings.penalty_every * penalty
+            logged["penalty"] = penalty
+        optimiser.zero_grad(set_to_none=True)
+        self.manual_backward(loss)
+        optimiser.step()
+        self.note(len(real), **logged)
+
+    def _penalty(self, real: Tensor, fake: Tensor, step: int) -> Tensor:
+        """Return the gradient penalty, in float32.
+
+        WGAN-GP: (‖∇ mean score‖ − 1)² between real and fake, the norm taken per patch of the crop so that it does not
+        depend on the crop's size (Gulrajani et al. 2017, eq. 3). Non-saturating: R1 at the real data (Mescheder et al.
+        2018, eq. 9).
+        """
+        if self.settings.adversarial == "wgan-gp":
+            generator = torch.Generator().manual_seed(self.settings.training.seed * 1_000_003 + step)
+            mix = torch.rand(len(real), *(1,) * (real.ndim - 1), generator=generator).to(real)
+            point = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
+        else:
+            point = real.detach().requires_grad_(True)
+        with torch.autocast(real.device.type, enabled=False):
+            score = self.critic(point)
+            (slope,) = torch.autograd.grad(score.sum(), point, create_graph=True)
+        norm = slope.square().sum(dim=1).mean(dim=tuple(range(1, slope.ndim - 1)))
+        if self.settings.adversarial == "wgan-gp":
+            return ((norm + 1e-12).sqrt() - 1).square().mean()
+        return norm.mean() / 2
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        """Return AdamW for the generator and Adam without momentum for the critic."""
+        critic = torch.optim.Adam(
+            self.critic.parameters(), lr=self.settings.critic_learning_rate, betas=(0.0, 0.99)
+        )
+        return [self.optimiser(), critic]

@@ -1,0 +1,249 @@
+"""Draw the figures of the report: pure matplotlib, tables and arrays in, a Figure out.
+
+Colours are Okabe & Ito's, told apart by colour-blind readers; bands span the lowest and highest test seed;
+dotted lines mark the low run's Nyquist frequency and twice it.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from astropy.table import QTable
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.patches import Rectangle
+
+from supercosm.history import History, diagnose, read_history, smooth
+
+__all__ = ["Panel", "correlation", "density", "diagnose", "loss_curve", "power", "transfer", "twins"]
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+BASELINES = {"low": ("#777777", "--"), "linear": ("#777777", "-.")}
+LABELS = {"low": "up-sampled low run", "linear": "low run + linear small scales"}
+UNITS = {"density": r"$(\mathrm{Mpc}/h)^3$", "displacement": r"$(\mathrm{Mpc}/h)^5$"}
+FLOOR = 0.02  # density below which pixels look the same: an empty one has no logarithm
+STYLE = {"constrained_layout": True, "dpi": 150}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One column of the density picture: 1 + δ of the slab (m, m) and of its zoom (m, m), first axis x."""
+
+    title: str
+    slab: np.ndarray
+    zoom: np.ndarray
+
+
+def density(panels: Sequence[Panel], box_size: float, zoom: tuple[float, float, float]) -> Figure:
+    """Show slabs of all panels on the last one's colour scale, above their zooms (x, y, side) [Mpc/h]."""
+    true = np.log10(np.maximum(panels[-1].slab, FLOOR))
+    norm = Normalize(*np.percentile(true, (2, 99.8)))
+    figure = Figure(figsize=(2.3 * len(panels) + 0.8, 5.0), **STYLE)
+    axes = figure.subplots(2, len(panels), squeeze=False)
+    x, y, side = zoom
+    for column, panel in enumerate(panels):
+        image = _image(axes[0, column], panel.slab, (0, box_size, 0, box_size), norm)
+        _image(axes[1, column], panel.zoom, (x, x + side, y, y + side), norm)
+        axes[0, column].add_patch(Rectangle((x, y), side, side, fill=False, edgecolor="white", linewidth=0.8))
+        axes[0, column].set_title(panel.title, fontsize=10)
+        axes[1, column].set_xlabel("x [Mpc/h]")
+        if column:
+            axes[0, column].set_yticklabels([])
+            axes[1, column].set_yticklabels([])
+    axes[0, 0].set_ylabel("y [Mpc/h]")
+    axes[1, 0].set_ylabel("y [Mpc/h]")
+    figure.colorbar(image, ax=axes, label=r"$\log_{10}(1+\delta)$", shrink=0.8, extend="both", pad=0.01)
+    return figure
+
+
+def _image(
+    ax: Axes, field: np.ndarray, extent: tuple[float, float, float, float], norm: Normalize
+) -> AxesImage:
+    values = np.log10(np.maximum(field, FLOOR))
+    return ax.imshow(
+        values.T, origin="lower", extent=extent, norm=norm, cmap="inferno", interpolation="bilinear"
+    )
+
+
+def power(spectra: QTable, field: str) -> Figure:
+    """Draw P(k) of every entry and of the true high-resolution run, and the ratio to it below."""
+    figure, (top, bottom) = _two_panels()
+    for _, rows in _entries(spectra, field):
+        reference = rows[f"{field}_P_reference"].value
+        top.loglog(rows["k"].value, reference, color="black", linewidth=2.2, alpha=0.8)
+        break
+    top.lines[0].set_label("true high resolution")
+    for entry, rows in _entries(spectra, field):
+        k, T = rows["k"].value, rows[f"{field}_T"]
+        line = _line(entry, spectra)
+        top.loglog(k, rows[f"{field}_P"].value, label=label(entry), **line)
+        bottom.semilogx(k, np.square(T), **line)
+        _band(bottom, k, np.square(rows[f"{field}_T_min"]), np.square(rows[f"{field}_T_max"]), line)
+    _target(bottom, 0.15)
+    bottom.set_ylim(0, 1.6)
+    bottom.set_ylabel(r"$P/P_\mathrm{HR}$")
+    top.set_ylabel(rf"$P(k)$ of the {field} [{UNITS[field]}]")
+    top.legend(fontsize=8, frameon=False)
+    return _finish(figure, [top, bottom], spectra)
+
+
+def transfer(spectra: QTable, field: str) -> Figure:
+    """Draw T(k) = √(P/P_HR) of every entry; the grey band is ±5 %."""
+    figure = Figure(figsize=(6, 3.6), **STYLE)
+    ax = figure.subplots()
+    _curves(ax, spectra, field, "T")
+    _target(ax, 0.05)
+    ax.set_ylim(0, 1.4)
+    ax.set_ylabel(rf"$T(k)$ of the {field}")
+    ax.legend(fontsize=8, frameon=False, loc="lower left")
+    return _finish(figure, [ax], spectra)
+
+
+def correlation(spectra: QTable, field: str) -> Figure:
+    """Draw r(k) with the true high-resolution run, and what it lacks to 1 below."""
+    figure, (top, bottom) = _two_panels()
+    _curves(top, spectra, field, "r")
+    for entry, rows in _entries(spectra, field):
+        bottom.loglog(rows["k"].value, np.maximum(1 - rows[f"{field}_r"], 1e-6), **_line(entry, spectra))
+    top.set_ylim(min(0.0, *top.get_ylim()), 1.05)
+    top.set_ylabel(rf"$r(k)$ of the {field}")
+    bottom.set_ylabel(r"$1-r$")
+    top.legend(fontsize=8, frameon=False, loc="lower left")
+    return _finish(figure, [top, bottom], spectra)
+
+
+def twins(spectra: QTable, field: str) -> Figure | None:
+    """Draw how two samples agree beside how a sample agrees with the truth; None without stochastic entries.
+
+    Samples of the true conditional distribution agree with each other as they agree with the truth.
+    """
+    drawn = [(e, rows) for e, rows in _entries(spectra, field) if np.isfinite(rows[f"{field}_twin"]).all()]
+    if not drawn:
+        return None
+    figure, (top, bottom) = _two_panels()
+    for entry, rows in drawn:
+        k, twin, r = rows["k"].value, rows[f"{field}_twin"], rows[f"{field}_r"]
+        line = _line(entry, spectra)
+        top.semilogx(k, r, label=f"{label(entry)}: sample with truth", **line)
+        top.semilogx(k, twin, label=f"{label(entry)}: two samples", **(line | {"linestyle": ":"}))
+        _band(top, k, rows[f"{field}_twin_min"], rows[f"{field}_twin_max"], line)
+        bottom.semilogx(k, twin - r, **line)
+    bottom.axhspan(-0.1, 0.1, color="0.9", zorder=0)
+    bottom.axhline(0, color="black", linewidth=0.8)
+    bottom.set_ylabel("difference")
+    top.set_ylim(min(0.0, *top.get_ylim()), 1.05)
+    top.set_ylabel(rf"$r(k)$ of the {field}")
+    top.legend(fontsize=8, frameon=False, loc="lower left")
+    return _finish(figure, [top, bottom], spectra)
+
+
+def loss_curve(path: str | Path) -> Figure:
+    """Draw history.csv: losses, critic's scores if there is one, learning rate; titled by its diagnosis."""
+    history = read_history(path)
+    heights = [3, 1.6, 1] if history.adversarial else [3, 1]
+    figure = Figure(figsize=(6, 1.2 * sum(heights)), **STYLE)
+    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
+    _losses(axes[0], history)
+    if history.adversarial:
+        for name, colour, what in (
+            ("critic_real", COLOURS[0], "real"),
+            ("critic_fake", COLOURS[1], "generated"),
+        ):
+            steps, values = history.known(name)
+            axes[1].plot(steps, values, color=colour, label=what)
+        axes[1].set_ylabel("critic's score")
+        axes[1].legend(fontsize=8, frameon=False, ncols=2)
+    steps, rate = history.known("learning_rate")
+    axes[-1].plot(steps, rate, color="black")
+    axes[-1].set_ylabel("learning rate")
+    axes[-1].set_ylim(bottom=0)
+    axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
+    axes[-1].set_xlabel("optimiser step")
+    figure.suptitle("\n".join(textwrap.wrap(diagnose(path), 82)), fontsize=9, x=0.02, ha="left")
+    return figure
+
+
+def _losses(ax: Axes, history: History) -> None:
+    steps, train = history.known("train_loss")
+    ax.plot(steps, train, color=COLOURS[0], alpha=0.3, linewidth=0.8)
+    ax.plot(steps, smooth(train), color=COLOURS[0], label="training (running mean)")
+    steps, validation = history.known("validation_loss")
+    if steps.size:
+        ax.plot(steps, validation, "o-", markersize=3, color=COLOURS[1], label="validation")
+        best = np.argmin(validation)
+        ax.plot(steps[best], validation[best], "*", markersize=11, color=COLOURS[1], label="best validation")
+    everything = np.concatenate([train, validation])
+    if everything.size and everything.min() > 0:
+        ax.set_yscale("log")
+    ax.set_ylabel("loss (normalised fields)")
+    ax.legend(fontsize=8, frameon=False)
+
+
+def label(entry: str) -> str:
+    """Name an entry for a legend; the tag of an earlier output stays."""
+    name, _, tag = entry.partition("_a")
+    return LABELS.get(name, name) + (f", a = {float(tag):g}" if tag else "")
+
+
+def _two_panels() -> tuple[Figure, np.ndarray]:
+    figure = Figure(figsize=(6, 5), **STYLE)
+    return figure, figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+
+
+def _entries(spectra: QTable, field: str) -> list[tuple[str, QTable]]:
+    """List the entries that have this field, in the order of the table."""
+    names = dict.fromkeys(spectra["entry"])
+    found = [(name, spectra[spectra["entry"] == name]) for name in names]
+    return [(name, rows) for name, rows in found if np.isfinite(rows[f"{field}_T"]).all()]
+
+
+def _line(entry: str, spectra: QTable) -> dict[str, str]:
+    """Colour and stroke of an entry, the same in every figure."""
+    name = entry.partition("_a")[0]
+    if name in BASELINES:
+        colour, stroke = BASELINES[name]
+        return {"color": colour, "linestyle": stroke}
+    models = [e for e in dict.fromkeys(spectra["entry"]) if e.partition("_a")[0] not in BASELINES]
+    return {"color": COLOURS[models.index(entry) % len(COLOURS)], "linestyle": "-"}
+
+
+def _curves(ax: Axes, spectra: QTable, field: str, name: str) -> None:
+    for entry, rows in _entries(spectra, field):
+        k, line = rows["k"].value, _line(entry, spectra)
+        ax.semilogx(k, rows[f"{field}_{name}"], label=label(entry), **line)
+        _band(ax, k, rows[f"{field}_{name}_min"], rows[f"{field}_{name}_max"], line)
+
+
+def _band(ax: Axes, k: np.ndarray, low: np.ndarray, high: np.ndarray, line: dict[str, str]) -> None:
+    ax.fill_between(k, low, high, color=line["color"], alpha=0.2, linewidth=0)
+
+
+def _target(ax: Axes, tolerance: float) -> None:
+    ax.axhspan(1 - tolerance, 1 + tolerance, color="0.9", zorder=0)
+    ax.axhline(1, color="black", linewidth=0.8)
+
+
+def _finish(figure: Figure, axes: Sequence[Axes], spectra: QTable) -> Figure:
+    """Mark the low run's Nyquist frequency and label the wave-number axis."""
+    nyquist = spectra.meta["k_Nyquist_low"]
+    for ax in axes:
+        for times in (1, 2):
+            ax.axvline(times * nyquist, color="0.4", linestyle=":", linewidth=1)
+        ax.tick_params(which="both", direction="in", top=True, right=True)
+    for times, text in ((1, r"$k_\mathrm{Ny,low}$"), (2, r"$2\,k_\mathrm{Ny,low}$")):
+        axes[0].annotate(
+            text,
+            (times * nyquist, 1.01),
+            xycoords=("data", "axes fraction"),
+            ha="center",
+            va="bottom",
+            fontsize=8,
+        )
+    axes[-1].set_xlabel(r"$k$ [$h$/Mpc]")
+    return figure

@@ -1,0 +1,51 @@
+"""D(OUTPUT, TARGET), by name: what a network is asked to make small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from supercosm.mesh import paint_crop
+
+Pixel = Callable[[Tensor, Tensor], Tensor]
+
+
+def log_cosh(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean of log cosh(output − target): quadratic near zero, linear far away."""
+    error = (output - target).abs()
+    return (error + functional.softplus(-2 * error) - torch.log(torch.tensor(2.0))).mean()
+
+
+PIXEL: Mapping[str, Pixel] = {
+    "mse": functional.mse_loss,
+    "l1": functional.l1_loss,
+    "huber": functional.huber_loss,
+    "log_cosh": log_cosh,
+}
+
+
+def log_paint(displacement: Tensor, cell: float) -> Tensor:
+    """Paint a crop of particles and compress: log(1 + ρ) on the crop's own cells.
+
+    displacement: (b, 3, n, n, n) [Mpc/h] relative to the crop; cell: lattice spacing [Mpc/h]. Returns (b, 1, n, n, n).
+    """
+    return torch.log1p(paint_crop(displacement / cell))
+
+
+def density_distance(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared difference of two painted log densities."""
+    return functional.mse_loss(output, target)
+
+
+def weighted(terms: Mapping[str, float], output: Tensor, target: Tensor, painted: tuple[Tensor, Tensor] | None) -> Tensor:
+    """Return Σ weight × term. `painted`: log densities of output and target, needed by the term "density"."""
+    total = output.new_zeros(())
+    for name, weight in sorted(terms.items()):
+        if name == "density":
+            total = total + weight * density_distance(*painted)
+        else:
+            total = total + weight * PIXEL[name](output, target)
+    return total

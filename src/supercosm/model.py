@@ -1,0 +1,120 @@
+"""Model folders: weights, and the card that says what they are for.
+
+Weights are safetensors, so that loading runs no code; the card holds their SHA-256, so that a flipped bit is found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from supercosm.config import AnyModel, Cosmology, Settings
+from supercosm.errors import CoverageError, DataError
+from supercosm.features import Features, Scales
+from supercosm.files import sha256, whole, write_json
+from supercosm.networks.multiscale import MultiScale
+from supercosm.snapshot import Snapshot
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+TOLERANCE = 0.01  # relative difference of spacing, time and Ω_m that a model is used across without a word
+
+
+class ModelCard(Settings):
+    """What a model is, what it was trained on, and what it may be applied to."""
+
+    name: str
+    settings: AnyModel
+    factor: int = Field(description="up-sampling factor per side")
+    low_spacing: float = Field(description="lattice spacing of its input [Mpc/h]")
+    scale_factor: float
+    slabs_per_length: float = Field(description="projected slabs per Mpc/h, for two-dimensional models")
+    cosmologies: list[Cosmology] = Field(description="cosmologies seen in training")
+    seeds: dict[str, list[int]] = Field(description="seeds seen in training and validation")
+    scales: Scales
+    scores: dict[str, float] = Field(description="validation scores of the weights in this folder")
+    diagnosis: str = Field(description="what the loss curve shows")
+    training_seconds: float
+    parameters: int
+    provenance: dict[str, Any]
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained network with its card, ready to be applied."""
+
+    card: ModelCard
+    network: nn.Module
+
+    @property
+    def high_spacing(self) -> float:
+        """Lattice spacing of its output [Mpc/h]."""
+        return self.card.low_spacing / self.card.factor
+
+    def features(self) -> Features:
+        """Return the encoder and decoder of its fields."""
+        return Features(self.card.settings, self.high_spacing, self.card.scales)
+
+    def check_covers(self, snapshot: Snapshot) -> None:
+        """Raise CoverageError when a snapshot differs from what the model was trained on."""
+        card = self.card
+        seen = sorted({c.Omega_m for c in card.cosmologies})
+        spacing = snapshot.box_size / snapshot.side
+        for what, value, known, tolerance in (
+            ("lattice spacing [Mpc/h]", spacing, [card.low_spacing], TOLERANCE),
+            ("scale factor", snapshot.scale_factor, [card.scale_factor], TOLERANCE),
+            ("Omega_m", snapshot.cosmology.Omega_m, seen, TOLERANCE),
+        ):
+            if all(abs(value / k - 1) > tolerance for k in known):
+                expected = ", ".join(f"{k:g}" for k in known)
+                raise CoverageError(
+                    f"model '{card.name}' was trained for {what} = {expected}, but the snapshot has {value:g}; train a "
+                    "model on such runs, or apply this one all the same with --override (override=True)"
+                )
+
+
+def build_network(settings: AnyModel, features: Features) -> MultiScale:
+    """Build the network of a model with fresh weights."""
+    return MultiScale(
+        features.inputs,
+        features.outputs,
+        dimensions=settings.dimensions,
+        noisy=settings.noise == "white",
+        **settings.network.model_dump(),
+    )
+
+
+def save_model(folder: str | Path, network: nn.Module, card: ModelCard) -> None:
+    """Write weights, then the card with their checksum, each whole or not at all."""
+    folder = Path(folder)
+    with whole(folder / WEIGHTS) as part:
+        save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, part)
+    complete = card.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS)})
+    write_json(folder / CARD, complete.model_dump(mode="json"))
+
+
+def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Model:
+    """Load a model folder; raise DataError when a part is missing, damaged, or not of this kind."""
+    folder = Path(folder)
+    for name in (CARD, WEIGHTS):
+        if not (folder / name).is_file():
+            raise DataError(f"{folder} is no model folder: it lacks {name}; train a model or correct the path")
+    try:
+        card = ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"{folder / CARD} is no model card of this version: {where}: {first['msg']}") from None
+    if sha256(folder / WEIGHTS) != card.weights_sha256:
+        raise DataError(f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again")
+    features = Features(card.settings, card.low_spacing / card.factor, card.scales)
+    network = build_network(card.settings, features)
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    layout = torch.channels_last_3d if card.settings.dimensions == 3 else torch.channels_last
+    return Model(card, network.to(device=device, memory_format=layout).eval().requires_grad_(False))

@@ -1,0 +1,144 @@
+"""The multi-scale network shared by every family: a U-Net with an output at every level.
+
+It is a convolution over cells of the high-resolution lattice, without any normalisation over space, so what it
+says about a cell depends on a bounded neighbourhood (`reach`) and not on the tile it was computed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Noise = Callable[[int, int, Tensor], Tensor]
+"""noise(index, stride, like): white noise (batch, 1, …) for one injection; stride in high-resolution cells."""
+
+
+def fold(x: Tensor, patch: int) -> Tensor:
+    """Fold patches of cells into channels: (b, c, p·n, …) → (b, c pᵈ, n, …)."""
+    b, c, *sizes = x.shape
+    d = len(sizes)
+    split = [part for size in sizes for part in (size // patch, patch)]
+    x = x.reshape(b, c, *split)
+    cells = [2 + 2 * axis for axis in range(d)]
+    inner = [3 + 2 * axis for axis in range(d)]
+    return x.permute(0, 1, *inner, *cells).reshape(b, c * patch**d, *(size // patch for size in sizes))
+
+
+def unfold(x: Tensor, patch: int) -> Tensor:
+    """Invert `fold`: (b, c pᵈ, n, …) → (b, c, p·n, …)."""
+    b, c, *sizes = x.shape
+    d = len(sizes)
+    x = x.reshape(b, c // patch**d, *([patch] * d), *sizes)
+    order = [index for axis in range(d) for index in (2 + d + axis, 2 + axis)]
+    return x.permute(0, 1, *order).reshape(b, c // patch**d, *(size * patch for size in sizes))
+
+
+class Block(nn.Module):
+    """Residual block: 3ᵈ convolution, optional noise, SiLU, pointwise convolution that starts at zero.
+
+    The noise has one learnt amplitude per channel, zero at first (Karras et al. 2019, section 2; Li et al. 2021).
+    """
+
+    def __init__(self, channels: int, dimensions: int, noisy: bool) -> None:
+        super().__init__()
+        conv = _conv(dimensions)
+        self.spatial = conv(channels, channels, 3, padding=1)
+        self.pointwise = conv(channels, channels, 1)
+        nn.init.zeros_(self.pointwise.weight)
+        nn.init.zeros_(self.pointwise.bias)
+        self.amplitude = nn.Parameter(torch.zeros(channels, *(1,) * dimensions)) if noisy else None
+
+    def forward(self, x: Tensor, noise: Callable[[Tensor], Tensor] | None) -> Tensor:
+        """Transform (b, c, …) to the same shape; `noise(like)` gives (b, 1, …)."""
+        h = self.spatial(x)
+        if self.amplitude is not None and noise is not None:
+            h = h + self.amplitude * noise(h)
+        return x + self.pointwise(functional.silu(h))
+
+
+class MultiScale(nn.Module):
+    """U-Net over folded patches whose decoder adds an output at every level, coarse to fine."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        *,
+        channels: int,
+        levels: int,
+        blocks: int,
+        patch: int,
+        dimensions: int = 3,
+        noisy: bool = False,
+    ) -> None:
+        """`inputs` and `outputs`: channels at high-resolution cells; the rest as in config.Network."""
+        super().__init__()
+        conv, transposed = _conv(dimensions), _transposed(dimensions)
+        widths = [channels * 2**level for level in range(levels)]
+        self.patch, self.levels, self.blocks, self.dimensions = patch, levels, blocks, dimensions
+        self.stem = conv(inputs * patch**dimensions, widths[0], 3, padding=1)
+        self.encoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths)
+        self.decoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths[:-1])
+        self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(transposed(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.heads = nn.ModuleList(
+            conv(w, outputs * (patch * 2**level) ** dimensions, 1) for level, w in enumerate(widths)
+        )
+        for head in self.heads:
+            nn.init.zeros_(head.weight)
+            nn.init.zeros_(head.bias)
+
+    @property
+    def unit(self) -> int:
+        """Crop and tile sides, and tile origins, must be multiples of this many high-resolution cells."""
+        return self.patch * 2 ** (self.levels - 1)
+
+    @property
+    def reach(self) -> int:
+        """Cells beyond a region, rounded up to whole units, that can influence the network's output inside it."""
+        fine = self.patch * (1 + 2 * self.blocks)
+        middle = sum(self.patch * 2**level * 2 * self.blocks for level in range(1, self.levels - 1))
+        coarse = self.unit * self.blocks if self.levels > 1 else -self.patch * self.blocks
+        return math.ceil((fine + middle + coarse) / self.unit + (self.levels > 1)) * self.unit
+
+    def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor:
+        """Map (b, inputs, n, …) to (b, outputs, n, …), n a multiple of `unit`; the border is padded with zeros."""
+        x = self.stem(fold(x, self.patch).contiguous(memory_format=_layout(self.dimensions)))
+        skips, site = [], 0
+        for level in range(self.levels):
+            for block in self.encoder[level]:
+                x, site = block(x, _injection(noise, site, self.patch * 2**level)), site + 1
+            if level < self.levels - 1:
+                skips.append(x)
+                x = self.down[level](x)
+        output = unfold(self.heads[-1](x), self.unit)
+        for level in reversed(range(self.levels - 1)):
+            x = self.up[level](x) + skips[level]
+            for block in self.decoder[level]:
+                x, site = block(x, _injection(noise, site, self.patch * 2**level)), site + 1
+            output = output + unfold(self.heads[level](x), self.patch * 2**level)
+        return output
+
+
+def _injection(noise: Noise | None, site: int, stride: int) -> Callable[[Tensor], Tensor] | None:
+    return None if noise is None else lambda like: noise(site, stride, like)
+
+
+def _blocks(count: int, channels: int, dimensions: int, noisy: bool) -> nn.ModuleList:
+    return nn.ModuleList(Block(channels, dimensions, noisy) for _ in range(count))
+
+
+def _conv(dimensions: int) -> type[nn.Module]:
+    return nn.Conv3d if dimensions == 3 else nn.Conv2d
+
+
+def _transposed(dimensions: int) -> type[nn.Module]:
+    return nn.ConvTranspose3d if dimensions == 3 else nn.ConvTranspose2d
+
+
+def _layout(dimensions: int) -> torch.memory_format:
+    return torch.channels_last_3d if dimensions == 3 else torch.channels_last

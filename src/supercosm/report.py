@@ -1,0 +1,240 @@
+"""Write the report: one HTML page that needs nothing but itself."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import QTable
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from supercosm import figures
+from supercosm.config import Config, Entry, entries
+from supercosm.errors import DataError
+from supercosm.evaluate import FIELDS
+from supercosm.files import whole
+from supercosm.measure import read_sample
+from supercosm.pictures import choose_view, panel
+from supercosm.provenance import machine, provenance
+from supercosm.snapshot import read_snapshot
+from supercosm.tables import read_table
+
+# metric: heading, its range, and whether the best value is the largest, the smallest, or is not marked
+COLUMNS = {
+    "T_error_nyquist": ("mean |T−1|", "k ≤ k_Ny", min),
+    "T_error_double": ("mean |T−1|", "k ≤ 2 k_Ny", min),
+    "P_worst_nyquist": ("max |P/P_HR−1|", "k ≤ k_Ny", min),
+    "P_worst_double": ("max |P/P_HR−1|", "k ≤ 2 k_Ny", min),
+    "r_worst_quarter": ("min r", "k ≤ k_Ny/4", max),
+    "r_worst_nyquist": ("min r", "k ≤ k_Ny", max),
+    "r_double": ("r", "k = 2 k_Ny", max),
+    "twin_double": ("r of two samples", "k = 2 k_Ny", None),
+}
+TOLD = {
+    "none": "the low run alone",
+    "drawn": "the low run alone; small-scale phases or noise drawn",
+    "known": "the low run and the true small-scale initial conditions",
+}
+
+
+def report(config: Config, results: str | Path, output: str | Path) -> None:
+    """Draw the figures into results/figures and write the page; raise DataError when a file is missing."""
+    results = Path(results)
+    expected = entries(config)
+    spectra = read_table(results / "evaluation" / "spectra.ecsv")
+    metrics = read_table(results / "evaluation" / "metrics.ecsv")
+    for name, table in (("spectra", spectra), ("metrics", metrics)):
+        lacking = [entry.name for entry in expected if entry.name not in set(table["entry"])]
+        if lacking:
+            raise DataError(
+                f"{results}/evaluation/{name}.ecsv lacks {', '.join(lacking)}; evaluate them first"
+            )
+    content = {
+        "config": config,
+        "meta": spectra.meta,
+        "fields": list(FIELDS),
+        "columns": [heading[:2] for heading in COLUMNS.values()],
+        "comparisons": [
+            _comparison(config, results, group, spectra, metrics) for group in _groups(expected, spectra)
+        ],
+        "models": [_model(results, name) for name in config.models],
+        "benchmarks": benchmarks(results / "benchmarks"),
+        "entries": {entry.name: TOLD[entry.phases] for entry in expected},
+        "machine": machine(),
+        "provenance": provenance("report", config.model_dump(mode="json")),
+    }
+    text = files("supercosm").joinpath("report.html.jinja").read_text(encoding="utf-8")
+    page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    page.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
+    page.filters["symbols"] = _symbols
+    page.globals["label"] = figures.label
+    with whole(output) as part:
+        part.write_text(page.from_string(text).render(**content), encoding="utf-8")
+
+
+def _symbols(text: str) -> Markup:
+    """Set the subscripts of k_Ny and P_HR."""
+    return Markup(str(escape(text)).replace("_Ny", "<sub>Ny</sub>").replace("_HR", "<sub>HR</sub>"))
+
+
+def _groups(expected: Iterable[Entry], spectra: QTable) -> Iterator[list[Entry]]:
+    """Yield the entries that can be compared: same output time, same number of dimensions."""
+    groups: dict[tuple[float, int], list[Entry]] = {}
+    for entry in expected:
+        row = spectra[spectra["entry"] == entry.name][0]
+        groups.setdefault((-entry.scale_factor, -int(row["dimensions"])), []).append(entry)
+    yield from (groups[key] for key in sorted(groups))
+
+
+def _comparison(
+    config: Config, results: Path, group: list[Entry], spectra: QTable, metrics: QTable
+) -> dict[str, Any]:
+    """Draw the figures and build the tables of one group."""
+    names = [entry.name for entry in group]
+    rows = spectra[np.isin(spectra["entry"], names)]
+    dimensions, scale_factor = int(rows["dimensions"][0]), group[0].scale_factor
+    tag = config.simulation.tag(scale_factor) + ("_slabs" if dimensions == 2 else "")
+    shown = [f for f in FIELDS if np.isfinite(rows[f"{f}_T"]).any()]
+    drawn: dict[str, dict[str, str]] = {}
+    for field in shown:
+        drawn[field] = {}
+        for kind in ("power", "transfer", "correlation", "twins"):
+            figure = getattr(figures, kind)(rows, field)
+            if figure is not None:
+                drawn[field][kind] = _save(figure, results / "figures" / f"{kind}_{field}{tag}.png")
+    return {
+        "redshift": 1 / scale_factor - 1,
+        "dimensions": dimensions,
+        "picture": _picture(config, results, group, tag),
+        "figures": drawn,
+        "tables": {field: _table(group, metrics, field) for field in shown},
+    }
+
+
+def _picture(config: Config, results: Path, group: list[Entry], tag: str) -> dict[str, Any]:
+    """Draw the first test seed's slab and zoom: low run, first sample of every model, true high run."""
+    seed, simulation = config.seeds.test[0], config.simulation
+    time = simulation.tag(group[0].scale_factor)
+    folder = results / "simulations" / str(seed)
+    truth = read_snapshot(folder / f"high{time}.hdf5")
+    depth = config.report.slab
+    if tag.endswith("_slabs"):
+        depth = read_sample(_first_sample(results, group[0], seed)).thickness
+    view = choose_view(truth, depth, config.report.zoom, simulation.low)
+    panels = [panel("low resolution", read_snapshot(folder / f"low{time}.hdf5"), view)]
+    for entry in group:
+        if entry.model is not None:
+            panels.append(panel(entry.name, read_sample(_first_sample(results, entry, seed)), view))
+    panels.append(panel("true high resolution", truth, view))
+    figure = figures.density(panels, simulation.box_size, view.zoom)
+    image = _save(figure, results / "figures" / f"density{tag}.png")
+    return {"image": image, "seed": seed, "depth": depth, "zoom": view.zoom[2]}
+
+
+def _first_sample(results: Path, entry: Entry, seed: int) -> Path:
+    return results / "superresolved" / entry.name / str(seed) / "1.hdf5"
+
+
+def _save(figure: Any, path: Path) -> str:
+    """Write a figure as PNG and return it as a data URI."""
+    with whole(path) as part:
+        figure.savefig(part, format="png")
+    return _data_uri(path)
+
+
+def _data_uri(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _table(group: list[Entry], metrics: QTable, field: str) -> list[dict[str, Any]]:
+    """List sections of rows by what the entries are told, since only those compete; mark the best."""
+    sections = []
+    for known, title in ((False, TOLD["none"]), (True, TOLD["known"])):
+        names = [entry.name for entry in group if (entry.phases == "known") is known]
+        rows = [metrics[metrics["entry"] == name][0] for name in names]
+        rows = [row for row in rows if np.isfinite(row[f"{field}_T_error_all"])]
+        if rows:
+            sections.append({"title": title, "rows": [_cells(row, rows, field) for row in rows]})
+    return sections
+
+
+def _cells(row: Any, rows: list[Any], field: str) -> dict[str, Any]:
+    cells = []
+    for key, (_, _, best) in COLUMNS.items():
+        value, scatter = float(row[f"{field}_{key}"]), float(row[f"{field}_{key}_std"])
+        winner = best(float(other[f"{field}_{key}"]) for other in rows) if best and len(rows) > 1 else np.nan
+        wins = np.isfinite(winner) and _number(value) == _number(winner)
+        cells.append(
+            {
+                "text": _number(value),
+                "scatter": _number(scatter) if np.isfinite(scatter) else "",
+                "best": wins,
+            }
+        )
+    return {
+        "entry": str(row["entry"]),
+        "seeds": int(row["seeds"]),
+        "samples": int(row["samples"]),
+        "cells": cells,
+    }
+
+
+def _number(value: float) -> str:
+    if 0 < abs(value) < 0.0005:
+        return "< 0.001"
+    return f"{value:.3f}" if np.isfinite(value) else "–"
+
+
+def _model(results: Path, name: str) -> dict[str, Any]:
+    """Read a model's card and draw its history."""
+    folder = results / "models" / name
+    try:
+        card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(
+            f"there is no model card {folder}/model.json; train the model '{name}' first"
+        ) from error
+    except json.JSONDecodeError as error:
+        raise DataError(f"{folder}/model.json is not valid JSON ({error}); train the model again") from error
+    history = folder / "history.csv"
+    image = _save(figures.loss_curve(history), results / "figures" / f"loss_{name}.png")
+    return {"name": name, "card": card, "image": image, "diagnosis": figures.diagnose(history)}
+
+
+def benchmarks(folder: Path) -> list[dict[str, Any]]:
+    """Sum up Snakemake's <rule>/….tsv: jobs, seconds in all and of the longest, peak memory [MB]."""
+    found: dict[str, list[dict[str, str]]] = {}
+    for path in sorted(folder.rglob("*.tsv")):
+        with open(path, newline="", encoding="utf-8") as file:
+            found.setdefault(path.relative_to(folder).parts[0], []).extend(
+                csv.DictReader(file, delimiter="\t")
+            )
+    rules = []
+    for rule, jobs in found.items():
+        seconds = [_value(job.get("s")) for job in jobs]
+        memory = [_value(job.get("max_rss")) for job in jobs]
+        rules.append(
+            {
+                "rule": rule,
+                "jobs": len(jobs),
+                "total": sum(seconds),
+                "longest": max(seconds),
+                "memory": max(memory),
+            }
+        )
+    return sorted(rules, key=lambda rule: -rule["total"])
+
+
+def _value(text: str | None) -> float:
+    """Read a benchmark number; Snakemake writes "-" or "NA" for jobs too short to be sampled."""
+    try:
+        return float(text or 0)
+    except ValueError:
+        return 0.0

@@ -1,0 +1,59 @@
+"""Run the paired low- and high-resolution simulations of one seed and write their snapshots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from supercosm import nbody
+from supercosm.config import Config
+from supercosm.device import choose_device
+from supercosm.initial import Phases
+from supercosm.progress import progress
+from supercosm.provenance import provenance
+from supercosm.snapshot import Snapshot, write_snapshot
+
+
+def simulate_pair(config: Config, seed: int, folder: str | Path) -> None:
+    """Run both resolutions of one seed and write `{low,high}<tag>.hdf5` for every output into a folder."""
+    for resolution in ("low", "high"):
+        for snapshot in simulate(config, seed, resolution):
+            tag = config.simulation.tag(snapshot.scale_factor)
+            write_snapshot(Path(folder) / f"{resolution}{tag}.hdf5", snapshot)
+
+
+def simulate(config: Config, seed: int, resolution: str):  # noqa: ANN201 - a generator of snapshots
+    """Run one resolution ("low" or "high") of one seed; yield a Snapshot at every output scale factor."""
+    simulation, cosmology = config.simulation, config.cosmology
+    device = choose_device(config.device)
+    cells = getattr(simulation, resolution)
+    phases = Phases(seed, fixed=simulation.amplitude == "fixed")
+    origin = provenance(
+        "simulate",
+        {"simulation": simulation.model_dump(), "cosmology": cosmology.model_dump()},
+        seed=seed,
+        resolution=resolution,
+        amplitude=simulation.amplitude,
+        device=device.type,
+    )
+    steps = len(nbody.time_steps(simulation, cosmology)) - 1
+    with progress(f"simulate seed {seed}, {cells}³", steps) as tick:
+        for particles in nbody.run(simulation, cosmology, phases, cells, device, tick):
+            yield _snapshot(particles, config, origin)
+
+
+def _snapshot(particles: nbody.Particles, config: Config, origin: dict) -> Snapshot:
+    box = config.simulation.box_size
+    wrapped = torch.remainder(particles.positions, box)
+    wrapped[wrapped >= box] = 0.0  # float32 may round up to the box side, which is the point 0
+    return Snapshot(
+        positions=wrapped.cpu().numpy(),
+        velocities=nbody.peculiar_velocity(particles, config.cosmology).cpu().numpy(),
+        ids=np.arange(1, len(wrapped) + 1, dtype=np.uint64),
+        box_size=box,
+        scale_factor=particles.a,
+        cosmology=config.cosmology,
+        provenance=origin,
+    )

@@ -1,0 +1,186 @@
+"""The configuration: shipped files, merging, entries, stage settings, and one sentence for every mistake."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from supercosm.config import check, entries, load_config, merge
+from supercosm.errors import ConfigurationError
+from supercosm.schema import json_schema, markdown_table
+from supercosm.stages import SECTIONS, stage_settings
+
+ROOT = Path(__file__).parents[1]
+BASE = ROOT / "config" / "config.yaml"
+OVERLAYS = ["smoke", "gpu", "paper"]
+UNET, GAN = {"family": "unet"}, {"family": "gan"}
+
+
+def shipped(overlay=None):
+    return load_config([BASE] if overlay is None else [BASE, ROOT / "config" / f"{overlay}.yaml"])
+
+
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
+def test_shipped_configurations_are_valid(overlay):
+    config = shipped(overlay)
+    assert config.name == (overlay or "laptop")
+    assert {model.family for model in config.models.values()} == {"unet", "gan"}
+    content = yaml.safe_load(BASE.read_text())
+    if overlay:
+        content = merge(content, yaml.safe_load((ROOT / "config" / f"{overlay}.yaml").read_text()))
+    jsonschema.Draft202012Validator(yaml.safe_load(json_schema())).validate(content)
+
+
+def test_shipped_file_shows_every_key_with_its_default():
+    def keys(node):
+        return {k: keys(v) if isinstance(v, dict) and k != "loss" else None for k, v in node.items()}
+
+    config, written = shipped(), yaml.safe_load(BASE.read_text())
+    assert keys(written) == keys(config.model_dump(mode="json"))
+    for section in set(written) - {"models"}:
+        assert getattr(config, section) == getattr(check({}), section)
+
+
+def test_every_key_is_explained_where_it_stands():
+    lines = BASE.read_text().splitlines()
+    explained = {line.split(":")[0].strip() for line in lines if "#" in line}
+    for line in lines:
+        key, colon, rest = line.partition(":")
+        if colon and rest.strip() and not line.lstrip().startswith("#"):
+            assert key.strip() in explained, line
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("workflow/schemas/config.schema.yaml", json_schema), ("config/README.md", markdown_table)],
+)
+def test_generated_files_are_in_step(path, text):
+    command = "supercosm schema" + (" --table" if path.endswith(".md") else "")
+    assert (ROOT / path).read_text().endswith(text()), (
+        f"{path} is out of date: run `{command}` and put it there"
+    )
+
+
+def test_schema_and_checks_agree_on_misspelt_keys():
+    schema = jsonschema.Draft202012Validator(yaml.safe_load(json_schema()))
+    for content in (
+        {"simulatoin": {}},
+        {"models": {"unet": {"family": "unet", "los": {}}}},
+        {"seeds": {"train": [1]}},
+    ):
+        assert not schema.is_valid(content)
+        with pytest.raises(ConfigurationError):
+            check(content)
+
+
+def test_overlays_merge_section_by_section():
+    merged = merge({"a": {"b": 1, "c": [1, 2]}, "d": 3}, {"a": {"c": [4]}, "d": {"e": 5}})
+    assert merged == {"a": {"b": 1, "c": [4]}, "d": {"e": 5}}
+
+
+def test_entries_of_the_laptop_run():
+    assert [(e.name, e.phases, e.samples) for e in entries(shipped())] == [
+        ("low", "none", 1),
+        ("linear", "known", 1),
+        ("unet", "known", 1),
+        ("unet-drawn", "drawn", 2),
+        ("gan", "drawn", 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"simulatoin": {}}, ["'simulatoin'", "did you mean 'simulation'"]),
+        (
+            {"models": {"unet": {**UNET, "training": {"stepz": 3}}}},
+            ["'models.unet.training.stepz'", "'steps'"],
+        ),
+        ({"models": {"unet": {}}}, ["models.unet", "lacks its family", "family: unet"]),
+        ({"models": {"unet": {"family": "vae"}}}, ["models.unet", "'vae'", "'unet', 'gan'"]),
+        ({"models": {"U-net": UNET}}, ["'U-net'", "pattern"]),
+        ({"models": {"low": UNET}}, ["models.low", "kept for a baseline"]),
+        ({"simulation": {"low": 48}}, ["high = 128", "multiple", "low = 48"]),
+        ({"simulation": {"low": 32, "high": 96}}, ["= 3", "power of two"]),
+        ({"simulation": {"low": "many"}}, ["simulation.low", "integer", "'many'"]),
+        ({"simulation": {"scale_factors": [1.0, 0.5]}}, ["[1.0, 0.5]", "ascend"]),
+        ({"simulation": {"scale_factors": [0.01]}}, ["0.01", "after simulation.start"]),
+        ({"cosmology": {"Omega_m": 1.3}}, ["cosmology.Omega_m", "less than 1", "1.3"]),
+        ({"cosmology": {"Omega_m": 0.04}}, ["Omega_b = 0.049", "below Omega_m = 0.04"]),
+        ({"seeds": {"test": [1, 9]}}, ["seed 1", "'training'", "'test'"]),
+        ({"seeds": {"test": []}}, ["seeds.test", "at least 1"]),
+        ({"seeds": {"test": [-1]}}, ["-1", "negative"]),
+        ({"superresolution": {"tile": 5}}, ["tile = 5", "divide", "32"]),
+        ({"pairs": {"slabs": 7}}, ["slabs = 7", "divide", "32"]),
+        ({"models": {"a": {**UNET, "training": {"crop": 256}}}}, ["models.a.training.crop = 256", "128"]),
+        ({"models": {"a": {**UNET, "training": {"crop": 61}}}}, ["crop = 61", "multiple"]),
+        ({"models": {"a": {**UNET, "training": {"crop": 16}}}}, ["margin = 8", "crop = 16"]),
+        ({"models": {"a": {**UNET, "condition": ["initial"]}}}, ["['initial']", "[low, initial]"]),
+        ({"models": {"a": {**UNET, "dimensions": 2}}}, ["dimensions = 2", "fields: density"]),
+        ({"models": {"a": {**UNET, "loss": {"ssim": 1}}}}, ["models.a.loss", "'ssim'", "'log_cosh'"]),
+        ({"models": {"a": {**UNET, "scale_factor": 0.5}}}, ["scale_factor = 0.5", "[1.0]"]),
+        ({"models": {"a": {**GAN, "start": "b"}}}, ["start = 'b'", "family unet"]),
+        ({"models": {"a": {**GAN, "start": "b"}, "b": UNET}}, ["cannot start from 'b'", "agree"]),
+        ({"name": "../away"}, ["name", "pattern", "'../away'"]),
+        ({"device": "tpu"}, ["device", "'auto', 'cpu' or 'cuda'", "'tpu'"]),
+    ],
+)
+def test_a_mistake_is_named_in_one_sentence(content, words):
+    with pytest.raises(ConfigurationError) as caught:
+        check(content)
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    for word in words:
+        assert word in sentence
+
+
+@pytest.mark.parametrize(
+    ("text", "word"), [("a: [", "not valid YAML"), ("- a", "mapping of sections"), (None, "No such file")]
+)
+def test_unreadable_files_are_named(tmp_path, text, word):
+    path = tmp_path / "mine.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ConfigurationError, match=word) as caught:
+        load_config([path])
+    assert "mine.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS])
+def test_a_stage_can_work_on_its_part_of_the_configuration(overlay):
+    config = shipped(overlay)
+    for stage, sections in SECTIONS.items():
+        part = load_config(settings=stage_settings(config, stage))
+        assert all(getattr(part, section) == getattr(config, section) for section in sections)
+    for name, model in config.models.items():
+        part = load_config(settings=stage_settings(config, "train", name))
+        assert part.models[name] == model
+        assert set(part.models) == {name, getattr(model, "start", None) or name}
+
+
+def changed(config, **sections):
+    return check(merge(config.model_dump(mode="json"), sections))
+
+
+def test_a_stage_does_not_see_what_it_does_not_depend_on():
+    config = shipped()
+    another = changed(
+        config, seeds={"test": [8, 9, 10]}, report={"zoom": 20.0}, models={"gan": {"penalty": 1.0}}
+    )
+    differ = {stage for stage in SECTIONS if stage_settings(config, stage) != stage_settings(another, stage)}
+    assert differ == {"report"}
+    assert stage_settings(config, "train", "unet") == stage_settings(another, "train", "unet")
+    assert stage_settings(config, "train", "gan") != stage_settings(another, "train", "gan")
+
+
+def test_a_model_depends_on_the_one_it_starts_from():
+    config = shipped()
+    another = changed(config, models={"unet": {"training": {"learning_rate": 1e-4}}})
+    assert stage_settings(config, "train", "gan") != stage_settings(another, "train", "gan")
+
+
+def test_stage_settings_are_sorted_so_that_order_in_a_file_does_not_matter():
+    text = stage_settings(shipped(), "simulate")
+    assert text == json.dumps(json.loads(text), sort_keys=True)

@@ -1,0 +1,154 @@
+# What the rules share: the checked configuration, the lists made from it, input and parameter functions.
+import re
+from contextlib import ExitStack
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+try:
+    from supercosm.config import check, entries
+    from supercosm.errors import SupercosmError
+    from supercosm.files import locked
+    from supercosm.stages import stage_settings
+except ImportError as error:
+    raise WorkflowError(f"{error}: install the package first, `pip install -c constraints.txt -e .`")
+
+
+def checked(content):
+    """Check the configuration before anything runs; one sentence says what is wrong with it."""
+    try:
+        return check(content)
+    except SupercosmError as error:
+        raise WorkflowError(str(error)) from None
+
+
+CONFIG = checked(config)
+RESULTS = f"results/{CONFIG.name}"
+ENTRIES = {entry.name: entry for entry in entries(CONFIG)}
+TAGS = [CONFIG.simulation.tag(a) for a in CONFIG.simulation.scale_factors]
+USED_TAGS = sorted({CONFIG.simulation.tag(entry.scale_factor) for entry in ENTRIES.values()})
+GPU = int(CONFIG.device == "cuda")
+RUN = ExitStack()
+
+
+def hold_results():
+    """Refuse a second run on the same results; unlike Snakemake's lock, this one dies with the process."""
+    try:
+        RUN.enter_context(locked(RESULTS))
+    except SupercosmError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def settings(stage):
+    return stage_settings(CONFIG, stage)
+
+
+def training_settings(wildcards):
+    return stage_settings(CONFIG, "train", wildcards.model)
+
+
+def one_of(names):
+    """Return a wildcard constraint that matches these names, and nothing where there are none."""
+    return "|".join(re.escape(name) for name in names) or "(?!)"
+
+
+def repeated(option, name, of="input"):
+    """Return a parameter function: `option file` for each file of one named input or output."""
+
+    def flags(wildcards, input, output):
+        files = getattr(dict(input=input, output=output)[of], name)
+        return [part for file in files for part in (option, file)]
+
+    return flags
+
+
+def pairs_of(role):
+    """Return an input function: the pair files of one role's seeds at the output that a model is trained on."""
+
+    def files(wildcards):
+        tag = CONFIG.simulation.tag(CONFIG.scale_factor(wildcards.model))
+        return [f"<results>/pairs/{seed}{tag}.hdf5" for seed in getattr(CONFIG.seeds, role)]
+
+    return files
+
+
+def start_of(wildcards):
+    """Return the weights that a model starts from, if it does."""
+    start = getattr(CONFIG.models[wildcards.model], "start", None)
+    return [f"<results>/models/{start}/model.safetensors"] if start else []
+
+
+def start_flag(wildcards, input):
+    return ["--start", str(Path(input.start[0]).parent)] if input.start else []
+
+
+def tag_of(wildcards):
+    return CONFIG.simulation.tag(ENTRIES[wildcards.entry].scale_factor)
+
+
+def low_snapshot(wildcards):
+    return f"<results>/simulations/{wildcards.seed}/low{tag_of(wildcards)}.hdf5"
+
+
+def high_snapshot(wildcards):
+    return f"<results>/simulations/{wildcards.seed}/high{tag_of(wildcards)}.hdf5"
+
+
+def model_of(wildcards):
+    """Return the files of the model that an entry applies; baselines have none."""
+    model = ENTRIES[wildcards.entry].model
+    return [f"<results>/models/{model}/model.{kind}" for kind in ("safetensors", "json")] if model else []
+
+
+def source_of(wildcards, input):
+    """Return what `supercosm superresolve --model` is told: a model folder or the name of a baseline."""
+    if input.model:
+        return str(Path(input.model[0]).parent)
+    return ENTRIES[wildcards.entry].name.partition("_")[0]
+
+
+def phases_of(wildcards):
+    return ENTRIES[wildcards.entry].phases
+
+
+def samples_of(wildcards):
+    entry = ENTRIES[wildcards.entry]
+    return [
+        f"<results>/superresolved/{entry.name}/{wildcards.seed}/{i + 1}.hdf5" for i in range(entry.samples)
+    ]
+
+
+def pictured(wildcards):
+    """Return the snapshots that the report shows: those of the first test seed."""
+    seed = CONFIG.seeds.test[0]
+    samples = [f"<results>/superresolved/{entry}/{seed}/1.hdf5" for entry in ENTRIES]
+    runs = [f"<results>/simulations/{seed}/{run}{tag}.hdf5" for tag in USED_TAGS for run in ("low", "high")]
+    return samples + runs
+
+
+def everything(wildcards):
+    """Return what a finished run holds, so that whatever is deleted of it is made again."""
+    models = expand("<results>/models/{model}/model.safetensors", model=CONFIG.models)
+    measures = expand("<results>/measures/{entry}/{seed}.ecsv", entry=ENTRIES, seed=CONFIG.seeds.test)
+    return models + measures
+
+
+def simulation_memory(wildcards, attempt):
+    """Return the memory of one high-resolution run [MB]: particles at 100 B, force mesh at 24 B a cell."""
+    particles = CONFIG.simulation.high**3
+    cells = particles * CONFIG.simulation.mesh**3
+    return attempt * int(1500 + 1e-4 * particles + 2.4e-5 * cells)
+
+
+def box_memory(wildcards, attempt):
+    """Return the memory of a job that holds a few high-resolution fields [MB]."""
+    return attempt * int(2000 + 2e-4 * CONFIG.simulation.high**3 * max(1, CONFIG.evaluation.mesh**3 / 4))
+
+
+def minutes(first):
+    """Return a run-time limit [min] that doubles with every attempt."""
+
+    def limit(wildcards, attempt):
+        return first * 2 ** (attempt - 1)
+
+    return limit

@@ -1,0 +1,47 @@
+rule report:
+    """Draw the figures and write the report, one self-contained page."""
+    input:
+        tables=[rules.evaluate.output.spectra, rules.evaluate.output.metrics],
+        models=expand(
+            "<results>/models/{model}/{file}", model=CONFIG.models, file=["model.json", "history.csv"]
+        ),
+        pictured=pictured,
+    output:
+        page=report(
+            "<results>/report/index.html",
+            caption="../report/page.rst",
+            category="Report",
+            labels={"page": "pictures, spectra, comparison, cost, provenance"},
+        ),
+        pictures=[
+            report(
+                f"<results>/figures/density{tag}.png",
+                caption="../report/picture.rst",
+                category="Pictures",
+                labels={"output": tag.lstrip("_") or "last"},
+            )
+            for tag in USED_TAGS
+        ],
+        spectra=[
+            report(
+                f"<results>/figures/{kind}_{field}{tag}.png",
+                caption=f"../report/{kind}.rst",
+                category="Spectra",
+                labels={"of": field, "curve": kind, "output": tag.lstrip("_") or "last"},
+            )
+            for tag in USED_TAGS
+            for field in ("density", "displacement")
+            for kind in ("power", "transfer", "correlation")
+        ],
+    log:
+        "<results>/logs/report/report.log",
+    benchmark:
+        "<results>/benchmarks/report/report.tsv"
+    resources:
+        mem_mb=box_memory,
+        runtime=minutes(30),
+    params:
+        folder=subpath(output.page, ancestor=2),
+        settings=settings("report"),
+    shell:
+        "supercosm report {params.folder:q} --output {output.page:q} --settings {params.settings:q} > {log:q} 2>&1"

@@ -1,0 +1,20 @@
+rule simulate:
+    """Run the low- and the high-resolution simulation of one seed."""
+    output:
+        low=expand("<results>/simulations/{{seed}}/low{tag}.hdf5", tag=TAGS),
+        high=expand("<results>/simulations/{{seed}}/high{tag}.hdf5", tag=TAGS),
+    log:
+        "<results>/logs/simulate/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/simulate/{seed}.tsv"
+    threads: 2
+    resources:
+        gpu=GPU,
+        mem_mb=simulation_memory,
+        runtime=minutes(60),
+    params:
+        folder=f"{RESULTS}/simulations/{{seed}}",
+        settings=settings("simulate"),
+    shell:
+        "supercosm simulate --seed {wildcards.seed} --output {params.folder:q}"
+        " --settings {params.settings:q} > {log:q} 2>&1"

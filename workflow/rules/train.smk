@@ -1,0 +1,36 @@
+rule train:
+    """Train one model; a job that was killed resumes from its checkpoints, which are no declared output."""
+    input:
+        training=pairs_of("training"),
+        validation=pairs_of("validation"),
+        start=start_of,
+    output:
+        weights="<results>/models/{model}/model.safetensors",
+        card="<results>/models/{model}/model.json",
+        history="<results>/models/{model}/history.csv",
+        curve=report(
+            "<results>/models/{model}/loss.png",
+            caption="../report/loss.rst",
+            category="Training",
+            labels={"model": "{model}"},
+        ),
+    log:
+        "<results>/logs/train/{model}.log",
+    benchmark:
+        "<results>/benchmarks/train/{model}.tsv"
+    threads: 2
+    resources:
+        gpu=GPU,
+        mem_mb=box_memory,
+        runtime=minutes(720),
+    params:
+        training=repeated("--training", "training"),
+        validation=repeated("--validation", "validation"),
+        start=start_flag,
+        folder=subpath(output.weights, parent=True),
+        checkpoints=f"{RESULTS}/checkpoints/{{model}}",
+        settings=training_settings,
+    shell:
+        "supercosm train {wildcards.model} {params.training:q} {params.validation:q} {params.start:q}"
+        " --output {params.folder:q} --checkpoints {params.checkpoints:q}"
+        " --settings {params.settings:q} 2>&1 | tee {log:q}"
