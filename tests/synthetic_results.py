@@ -8,6 +8,7 @@ import torch
 
 from supercosm.config import check, entries
 from supercosm.evaluate import evaluate
+from supercosm.fields import density_of, write_density
 from supercosm.measure import measure
 from supercosm.mesh import upsample
 from supercosm.simulate import simulate_pair
@@ -46,10 +47,10 @@ def make_results(folder, config):
 
 def _superresolve_and_measure(folder, config, entry, seed):
     box = config.simulation.box_size
-    low = read_snapshot(folder / "simulations" / str(seed) / "low.hdf5")
-    high = read_snapshot(folder / "simulations" / str(seed) / "high.hdf5")
+    runs, tag = folder / "simulations" / str(seed), config.simulation.tag(entry.scale_factor)
+    low, high = read_snapshot(runs / f"low{tag}.hdf5"), read_snapshot(runs / f"high{tag}.hdf5")
     smooth = upsample(torch.from_numpy(low.displacement()), high.side).numpy()
-    share = {"low": 0.0, "linear": 0.5, "unet": 0.8}.get(entry.name, 0.9)
+    share = {"low": 0.0, "linear": 0.5, "unet": 0.8}.get(entry.name.partition("_")[0], 0.9)
     paths = []
     for sample in range(1, entry.samples + 1):
         random = np.random.default_rng(100 * seed + sample).normal(0, 0.25, smooth.shape)
@@ -63,16 +64,23 @@ def _superresolve_and_measure(folder, config, entry, seed):
             cosmology=high.cosmology,
             provenance={"low_side": low.side, "factor": config.simulation.factor, "stage": "superresolve"},
         )
-        write_snapshot(path, snapshot)
+        model = config.models.get(entry.model)
+        if model is not None and model.fields == "density":
+            slabs = config.pairs.slabs if model.dimensions == 2 else None
+            write_density(path, density_of(snapshot, high.side, slabs))
+        else:
+            write_snapshot(path, snapshot)
         paths.append(path)
     output = folder / "measures" / entry.name / f"{seed}.ecsv"
-    measure(paths, folder / "simulations" / str(seed) / "high.hdf5", output, config.evaluation)
+    measure(paths, runs / f"high{tag}.hdf5", output, config.evaluation)
     return output
 
 
 def _write_model(folder, name, adversarial):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").write_text(json.dumps({"name": name, "parameters": 12345}))
+    (folder / "model.json").write_text(
+        json.dumps({"name": name, "parameters": 12345, "training_seconds": 61.0})
+    )
     write_history(folder / "history.csv", np.exp(-np.arange(60) / 15) + 0.1, adversarial=adversarial)
 
 

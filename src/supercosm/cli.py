@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from supercosm.config import Config, load_config
+from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, SupercosmError
 
 app = typer.Typer(
@@ -118,10 +118,10 @@ def superresolve(
         seed=checked.superresolution.seed if seed is None else seed,
         tile=checked.superresolution.tile if tile is None and configured else tile,
         device=device or checked.device,
-        factor=factor or (checked.simulation.factor if configured else None),
         override=override,
     )
-    superresolve_file(snapshot, output, model if model in ("low", "linear") else Path(model), options)
+    factor = factor or (checked.simulation.factor if configured else None)
+    superresolve_file(snapshot, output, model if model in BASELINES else Path(model), options, factor)
 
 
 @app.command()

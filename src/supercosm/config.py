@@ -47,8 +47,12 @@ class Seeds(Settings):
     """Which initial conditions are trained on, validated on, and kept for the test."""
 
     training: list[int] = Field([1, 2, 3, 4, 5, 6], min_length=1, description="seeds of the training boxes")
-    validation: list[int] = Field([7], min_length=1, description="seeds that choose and diagnose, never train")
-    test: list[int] = Field([8, 9], min_length=1, description="seeds seen by no model; all results are for these")
+    validation: list[int] = Field(
+        [7], min_length=1, description="seeds that choose and diagnose, never train"
+    )
+    test: list[int] = Field(
+        [8, 9], min_length=1, description="seeds seen by no model; all results are for these"
+    )
 
     @model_validator(mode="after")
     def _disjoint(self) -> Seeds:
@@ -76,10 +80,16 @@ class Simulation(Settings):
     box_size: float = Field(100.0, gt=0, description="side of the periodic box [Mpc/h]")
     low: int = Field(32, ge=4, description="particles per side, low resolution")
     high: int = Field(128, ge=8, description="particles per side, high resolution: a multiple of low")
-    scale_factors: list[float] = Field([1.0], min_length=1, description="outputs, ascending; the last names the run")
-    start: float = Field(0.05, gt=0, lt=1, description="scale factor at which 2LPT hands over to the N-body steps")
+    scale_factors: list[float] = Field(
+        [1.0], min_length=1, description="outputs, ascending; the last names the run"
+    )
+    start: float = Field(
+        0.05, ge=0.001, lt=1, description="scale factor at which 2LPT hands over to the N-body steps"
+    )
     steps: int = Field(20, ge=1, description="N-body steps from the start to the last output")
-    spacing: Literal["a", "D"] = Field("a", description="steps uniform in the scale factor or the growth factor")
+    spacing: Literal["a", "D"] = Field(
+        "a", description="steps uniform in the scale factor or the growth factor"
+    )
     mesh: int = Field(2, ge=1, le=4, description="force mesh cells per particle and side")
     amplitude: Literal["gaussian", "fixed"] = Field(
         "gaussian", description="mode amplitudes of the initial conditions: drawn, or all set to their rms"
@@ -102,6 +112,10 @@ class Simulation(Settings):
             raise ValueError(
                 f"simulation.scale_factors starts at {self.scale_factors[0]}, which is not after simulation.start "
                 f"= {self.start}"
+            )
+        if self.scale_factors[-1] > 2:
+            raise ValueError(
+                f"simulation.scale_factors ends at {self.scale_factors[-1]}; growth is known up to 2 (today is 1)"
             )
         if len(self.scale_factors) > self.steps:
             raise ValueError(
@@ -141,7 +155,9 @@ class Training(Settings):
     precision: Literal["auto", "bf16", "float32"] = Field(
         "auto", description="auto: bfloat16 autocast where the processor multiplies it natively"
     )
-    validate_every: int = Field(50, ge=1, description="steps between validations, checkpoints and history rows")
+    validate_every: int = Field(
+        50, ge=1, description="steps between validations, checkpoints and history rows"
+    )
     seed: int = Field(0, ge=0, description="seed of weights, crops and symmetries")
 
     @model_validator(mode="after")
@@ -217,7 +233,8 @@ class Gan(Model):
 
     family: Literal["gan"] = "gan"
     noise: Literal["white", "initial"] = Field(
-        "initial", description="source of randomness: white noise inside the network, or the drawn linear modes"
+        "initial",
+        description="source of randomness: white noise inside the network, or the drawn linear modes",
     )
     start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
     warm_up: int = Field(0, ge=0, description="steps with the pixel loss alone before the critic joins")
@@ -252,7 +269,9 @@ class Superresolution(Settings):
 class Evaluation(Settings):
     """How spectra are measured."""
 
-    bins: int = Field(24, ge=3, description="wave-number bins from the fundamental mode to the Nyquist frequency")
+    bins: int = Field(
+        24, ge=3, description="wave-number bins from the fundamental mode to the Nyquist frequency"
+    )
     mesh: int = Field(2, ge=1, description="measuring mesh cells per high-resolution particle and side")
 
 
@@ -272,7 +291,9 @@ class Pairs(Settings):
 class Config(Settings):
     """The whole configuration of one run."""
 
-    name: str = Field("laptop", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="results go to results/<name>")
+    name: str = Field(
+        "laptop", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", description="results go to results/<name>"
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where there is one")
     cosmology: Cosmology = Cosmology()
     seeds: Seeds = Seeds()
@@ -421,7 +442,9 @@ def _read_json(text: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise ConfigurationError(f"--settings is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ConfigurationError(f"--settings must be a JSON mapping of sections, not {type(content).__name__}")
+        raise ConfigurationError(
+            f"--settings must be a JSON mapping of sections, not {type(content).__name__}"
+        )
     return content
 
 

@@ -14,8 +14,11 @@ from scipy.integrate import solve_ivp
 from scipy.interpolate import CubicSpline
 
 from supercosm.config import Cosmology
+from supercosm.errors import DataError
 
 HUBBLE = 100.0  # km/s per Mpc/h: velocities come out in km/s
+EARLIEST, LATEST = 1e-4, 2.0  # scale factors that the growth table spans
+SMALLEST = 40.0  # largest wave number asked of CAMB [h/Mpc]: at 100 it takes four times as long
 
 
 def expansion(cosmology: Cosmology, a: float | np.ndarray) -> float | np.ndarray:
@@ -52,7 +55,7 @@ def _growth_table(cosmology: Cosmology) -> tuple[CubicSpline, CubicSpline]:
         D, D1, E, E1 = state
         return [D1, -drag * D1 + 1.5 * matter * D, E1, -drag * E1 + 1.5 * matter * (E - D**2)]
 
-    a0, end = 1e-4, np.log(2.0)
+    a0, end = EARLIEST, np.log(LATEST)
     grid = np.linspace(np.log(a0), end, 2000)
     start = [a0, a0, -3 / 7 * a0**2, -6 / 7 * a0**2]
     found = solve_ivp(slope, (grid[0], end), start, t_eval=grid, rtol=1e-10, atol=1e-16, method="DOP853").y
@@ -62,7 +65,11 @@ def _growth_table(cosmology: Cosmology) -> tuple[CubicSpline, CubicSpline]:
 
 
 def growth(cosmology: Cosmology, a: float) -> Growth:
-    """Return first- and second-order growth at scale factor a (0.0001 to 2)."""
+    """Return first- and second-order growth at scale factor a; raise DataError outside 0.0001 to 2."""
+    if not EARLIEST <= a <= LATEST:
+        raise DataError(
+            f"scale factor {a:g} has no growth factor here; it must lie between {EARLIEST:g} and {LATEST:g}"
+        )
     D, D1, E, E1 = (float(x) for x in _growth_table(cosmology)[0](np.log(a)))
     return Growth(D=D, f=D1 / D, second=E, second_slope=E1 / D1)
 
@@ -80,9 +87,15 @@ def linear_power(cosmology: Cosmology) -> CubicSpline:
 
 
 def power_at(cosmology: Cosmology, k: np.ndarray) -> np.ndarray:
-    """Evaluate the linear matter power today [(Mpc/h)³] at wave numbers k [h/Mpc]; zero at k = 0."""
-    positive = np.where(k > 0, k, 1.0)
-    return np.where(k > 0, np.exp(linear_power(cosmology)(np.log(positive))), 0.0)
+    """Evaluate the linear matter power today [(Mpc/h)³] at wave numbers k [h/Mpc]; zero at k = 0.
+
+    Beyond CAMB's table (1e-4 to 40 h/Mpc) it goes on as the power law at the table's end.
+    """
+    spline = linear_power(cosmology)
+    wanted = np.log(np.where(k > 0, k, 1.0))
+    inside = np.clip(wanted, spline.x[0], spline.x[-1])
+    ln_power = spline(inside) + spline(inside, 1) * (wanted - inside)
+    return np.where(k > 0, np.exp(ln_power), 0.0)
 
 
 def _camb(cosmology: Cosmology) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +104,7 @@ def _camb(cosmology: Cosmology) -> tuple[np.ndarray, np.ndarray]:
     def spectrum(A_s: float) -> tuple[np.ndarray, np.ndarray, float]:
         parameters = camb_parameters(cosmology, A_s)
         results = camb.get_results(parameters)
-        k, _, power = results.get_matter_power_spectrum(minkh=1e-4, maxkh=100.0, npoints=600)
+        k, _, power = results.get_matter_power_spectrum(minkh=1e-4, maxkh=SMALLEST, npoints=600)
         return k, power[0], float(results.get_sigma8_0())
 
     A_s = 2.1e-9
@@ -99,7 +112,7 @@ def _camb(cosmology: Cosmology) -> tuple[np.ndarray, np.ndarray]:
     return k, power * (cosmology.sigma8 / sigma8) ** 2
 
 
-def camb_parameters(cosmology: Cosmology, A_s: float, **nonlinear: str):  # noqa: ANN201 - a CAMB type
+def camb_parameters(cosmology: Cosmology, A_s: float, **nonlinear: str):
     """Set up CAMB for this cosmology with massless neutrinos: linear, or non-linear with e.g. halofit_version."""
     import camb
 
@@ -115,6 +128,7 @@ def camb_parameters(cosmology: Cosmology, A_s: float, **nonlinear: str):  # noqa
         WantTransfer=True,
         **nonlinear,
     )
-    parameters.set_matter_power(redshifts=[0.0], kmax=120.0)
+    parameters.WantCls = False
+    parameters.set_matter_power(redshifts=[0.0], kmax=1.1 * SMALLEST * cosmology.h)  # in 1/Mpc
     parameters.NonLinear = camb.model.NonLinear_both if nonlinear else camb.model.NonLinear_none
     return parameters

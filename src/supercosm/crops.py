@@ -1,6 +1,7 @@
 """Training crops: random periodic pieces of the paired boxes, in all orientations of the cube.
 
-Which crop is drawn is a function of (seed, index) alone, so a resumed training sees the crops it would have seen.
+Which crop is drawn is a function of (seed, index) alone, so a resumed training sees the crops it would have
+seen.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ Crop = dict[str, Tensor]
 class Crops(Dataset):
     """Crops of the pair files as physical fields: `low` with a border cell, `small` where used, `high`."""
 
-    def __init__(self, files: Sequence[PairFile], model: Model, unit: int, *, seed: int, augment: bool) -> None:
+    def __init__(
+        self, files: Sequence[PairFile], model: Model, unit: int, *, seed: int, augment: bool
+    ) -> None:
         """`unit`: crop origins are multiples of this many high-resolution cells (and of low-resolution ones)."""
         self.files, self.model, self.seed, self.augment = list(files), model, seed, augment
         self.factor = self.files[0].high // self.files[0].low
@@ -78,14 +81,10 @@ class Crops(Dataset):
         for axis, first in enumerate(start):
             matrix = interpolation_matrix(file.low, file.high, first - 1, self.side + 2)
             low = torch.movedim(torch.tensordot(low, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
-        rows, columns = (np.arange(first, first + self.side) % file.high for first in start)
-
-        def cut(name: str) -> np.ndarray:
-            return file.read(name)[slab][np.ix_(rows, columns)][None]
-
-        crop = {"low": low.contiguous(), "high": torch.from_numpy(log_density(cut("high/slabs")))}
+        high = file.block("high/slabs", start, self.side, lead=slab)[None]
+        crop = {"low": low.contiguous(), "high": torch.from_numpy(log_density(high))}
         if self.model.sees_initial:
-            crop["small"] = torch.from_numpy(cut("initial/slabs"))
+            crop["small"] = torch.from_numpy(file.block("initial/slabs", start, self.side, lead=slab)[None])
         return crop
 
     def _low_fields(self, which: int) -> np.ndarray:
@@ -106,7 +105,13 @@ def check_files(files: Sequence[PairFile], model: Model, side: int) -> None:
     """Raise DataError unless all pair files are alike and hold what the model needs."""
     first = files[0]
     for file in files:
-        for what in ("low", "high", "box_size", "scale_factor"):
+        for what in (
+            "low",
+            "high",
+            "box_size",
+            "scale_factor",
+            *(["slabs"] if model.dimensions == 2 else []),
+        ):
             if getattr(file, what) != getattr(first, what):
                 raise DataError(
                     f"{file.path} has {what} = {getattr(file, what)}, but {first.path} has {getattr(first, what)}; "
@@ -118,7 +123,9 @@ def check_files(files: Sequence[PairFile], model: Model, side: int) -> None:
                 "noise: none or white"
             )
     if side > first.high:
-        raise DataError(f"training.crop = {side} is larger than the boxes of {first.high} cells per side")
+        raise DataError(
+            f"training.crop = {side} is larger than the boxes of {first.high} cells per side; make it at most that"
+        )
 
 
 def transform(field: Tensor, axes: Sequence[int], flips: Sequence[bool]) -> Tensor:

@@ -1,9 +1,9 @@
 """What the networks see and say: from fields in physical units to channels, and back.
 
-Displacement models see the gradients of the up-sampled low-resolution displacement and velocity, not the fields
-themselves: a uniform translation or boost of the box then changes nothing (Galilean invariance, exactly), and no
-precision is spent on bulk flows. They predict the residual to the up-sampled fields.
-Density models see log density and predict the residual to it.
+Displacement models see the gradients of the up-sampled low-resolution displacement and velocity, not the
+fields themselves: a uniform translation or boost of the box then changes nothing (Galilean invariance,
+exactly), and no precision is spent on bulk flows. They predict the residual to the up-sampled fields. Density
+models see log density and predict the residual to it.
 
 Arrays of a region carry one border cell in the up-sampled low fields, so that differences exist at its edge.
 """
@@ -30,9 +30,9 @@ class Scales(Settings):
 class Features:
     """Encode and decode the fields of one kind of model.
 
-    low: (b, 6, n+2, …): up-sampled displacement [Mpc/h] and velocity [km/s]; density: (b, 1, n+2, …) log density.
-    small: (b, 3, n, …) small-scale linear displacement [Mpc/h]; density: (b, 1, n, …) linear overdensity.
-    high: (b, 6, n, …) displacement and velocity; density: (b, 1, n, …) log density.
+    low: (b, 6, n+2, …): up-sampled displacement [Mpc/h] and velocity [km/s]; density: (b, 1, n+2, …) log
+    density. small: (b, 3, n, …) small-scale linear displacement [Mpc/h]; density: (b, 1, n, …) linear
+    overdensity. high: (b, 6, n, …) displacement and velocity; density: (b, 1, n, …) log density.
     """
 
     def __init__(self, model: Model, cell: float, scales: Scales) -> None:

@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from supercosm.config import Cosmology
 from supercosm.errors import DataError
-from supercosm.files import whole
+from supercosm.files import hdf5_reader, hdf5_writer
 from supercosm.mesh import paint
 from supercosm.snapshot import Snapshot
 
@@ -23,8 +22,8 @@ FLOOR = 0.1  # added to the density before the logarithm: an empty cell is log 0
 class DensityField:
     """Density in units of the mean on a periodic mesh.
 
-    data: 1 + δ, float32, (m, m, m) for dimensions 3; (slabs, m, m) for dimensions 2, slab s being the mean over
-    z in [s, s + 1) box_size / slabs. box_size in Mpc/h.
+    data: 1 + δ, float32, (m, m, m) for dimensions 3; (slabs, m, m) for dimensions 2, slab s being the mean
+    over z in [s, s + 1) box_size / slabs. box_size in Mpc/h.
     """
 
     data: np.ndarray
@@ -35,11 +34,16 @@ class DensityField:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        cube = len(set(self.data.shape)) == 1 if self.dimensions == 3 else self.data.shape[1] == self.data.shape[2]
-        if self.data.ndim != 3 or not cube:
-            raise DataError(f"a density field of {self.dimensions} dimensions cannot have shape {self.data.shape}")
+        equal = self.data.shape if self.dimensions == 3 else self.data.shape[1:]
+        if self.data.ndim != 3 or len(set(equal)) != 1:
+            expected = "(m, m, m)" if self.dimensions == 3 else "(slabs, m, m)"
+            raise DataError(
+                f"a density field of {self.dimensions} dimensions has shape {expected}, not {self.data.shape}"
+            )
         if not np.isfinite(self.data).all() or self.data.min() < 0:
-            raise DataError("a density field must be finite and nowhere negative; this one is not")
+            raise DataError(
+                "a density field must be finite and nowhere negative; this one is not: make it again"
+            )
 
     @property
     def thickness(self) -> float:
@@ -81,29 +85,26 @@ def from_log_density(value: np.ndarray) -> np.ndarray:
 
 def write_density(path: str | Path, density: DensityField) -> None:
     """Write a density field as HDF5, whole or not at all."""
-    with whole(path) as part, h5py.File(part, "w") as file:
+    with hdf5_writer(path) as file:
         file.create_dataset("density", data=density.data, chunks=True, fletcher32=True)
-        file.attrs["kind"] = "supercosm density field"
+        file.attrs["kind"] = np.bytes_("supercosm density field")
         file.attrs["dimensions"] = density.dimensions
         file.attrs["BoxSize_Mpc_h"] = density.box_size
         file.attrs["Time"] = density.scale_factor
-        file.attrs["cosmology"] = density.cosmology.model_dump_json()
-        file.attrs["provenance"] = json.dumps(density.provenance, sort_keys=True)
+        file.attrs["cosmology"] = np.bytes_(density.cosmology.model_dump_json())
+        file.attrs["provenance"] = np.bytes_(json.dumps(density.provenance, sort_keys=True))
 
 
 def read_density(path: str | Path) -> DensityField:
     """Read a density field; raise DataError when it is missing, damaged or something else."""
-    try:
-        with h5py.File(path, "r") as file:
-            if "density" not in file or "dimensions" not in file.attrs:
-                raise DataError(f"{path} is no density field: it lacks /density or its attributes")
-            return DensityField(
-                data=file["density"][:],
-                box_size=float(file.attrs["BoxSize_Mpc_h"]),
-                scale_factor=float(file.attrs["Time"]),
-                cosmology=Cosmology.model_validate_json(file.attrs["cosmology"]),
-                dimensions=int(file.attrs["dimensions"]),
-                provenance=json.loads(file.attrs["provenance"]),
-            )
-    except OSError as error:
-        raise DataError(f"{path} cannot be read as HDF5 ({error}); delete it and make it again") from error
+    with hdf5_reader(path, "density field") as file:
+        if "density" not in file or "dimensions" not in file.attrs:
+            raise DataError(f"{path} is no density field: it lacks /density or its attributes")
+        return DensityField(
+            data=file["density"][:],
+            box_size=float(file.attrs["BoxSize_Mpc_h"]),
+            scale_factor=float(file.attrs["Time"]),
+            cosmology=Cosmology.model_validate_json(file.attrs["cosmology"]),
+            dimensions=int(file.attrs["dimensions"]),
+            provenance=json.loads(file.attrs["provenance"]),
+        )

@@ -74,11 +74,9 @@ def _image(
 def power(spectra: QTable, field: str) -> Figure:
     """Draw P(k) of every entry and of the true high-resolution run, and the ratio to it below."""
     figure, (top, bottom) = _two_panels()
-    for _, rows in _entries(spectra, field):
-        reference = rows[f"{field}_P_reference"].value
-        top.loglog(rows["k"].value, reference, color="black", linewidth=2.2, alpha=0.8)
-        break
-    top.lines[0].set_label("true high resolution")
+    rows = _entries(spectra, field)[0][1]
+    true = rows[f"{field}_P_reference"].value
+    top.loglog(rows["k"].value, true, color="black", linewidth=2.2, alpha=0.8, label="true high resolution")
     for entry, rows in _entries(spectra, field):
         k, T = rows["k"].value, rows[f"{field}_T"]
         line = _line(entry, spectra)
@@ -87,6 +85,7 @@ def power(spectra: QTable, field: str) -> Figure:
         _band(bottom, k, np.square(rows[f"{field}_T_min"]), np.square(rows[f"{field}_T_max"]), line)
     _target(bottom, 0.15)
     bottom.set_ylim(0, 1.6)
+    top.set_ylim(bottom=max(top.get_ylim()[0], 1e-3 * true.min()))  # up-sampling leaves no power at all there
     bottom.set_ylabel(r"$P/P_\mathrm{HR}$")
     top.set_ylabel(rf"$P(k)$ of the {field} [{UNITS[field]}]")
     top.legend(fontsize=8, frameon=False)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from supercosm.errors import DataError
+import h5py
+
+from supercosm.errors import DataError, SupercosmError
+
+METADATA = "v110"  # HDF5's oldest format with checksums on attributes and headers as well; fletcher32 guards the data
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -24,22 +30,99 @@ def whole(path: str | Path) -> Iterator[Path]:
     were killed are removed by the next one.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(path)
     part = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
         yield part
         _sync(part)
         os.replace(part, path)
         _sync(path.parent)
-    except OSError as error:
-        if error.errno == errno.ENOSPC or "No space left on device" in str(error):
-            raise DataError(
-                f"the disk is full: {path} was not written; free some space in {path.parent} and run again"
-            ) from error
-        raise
+    except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk as either
+        if not _is_full(error):
+            raise
+        raise DataError(
+            f"the disk is full (or a quota is used up): {path} was not written; free some space in {path.parent} "
+            "and run again"
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
+        if part.exists():
+            part.unlink()
+
+
+def _is_full(error: Exception) -> bool:
+    messages = [os.strerror(number) for number in FULL]
+    return getattr(error, "errno", None) in FULL or any(message in str(error) for message in messages)
+
+
+class _Output:
+    """A binary file that keeps its first error and lets later writes pass: HDF5 crashes when one fails."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open(path, "w+b", buffering=0)
+        self._error: OSError | None = None
+        self.read, self.readinto = self._file.read, self._file.readinto
+        self.seek, self.tell, self.close = self._file.seek, self._file.tell, self._file.close
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        self._try(self._write_all, rest)
+        return len(rest)
+
+    def truncate(self, size: int) -> int:
+        self._try(self._file.truncate, size)
+        return size
+
+    def flush(self) -> None:
+        """Do nothing: there is no buffer."""
+
+    def check(self) -> None:
+        """Raise what went wrong."""
+        if self._error is not None:
+            raise self._error
+
+    def _write_all(self, rest: memoryview) -> None:
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def _try(self, action: Callable[[Any], Any], value: Any) -> None:
+        if self._error is None:
+            try:
+                action(value)
+            except OSError as error:
+                self._error = error
+
+
+@contextmanager
+def hdf5_writer(path: str | Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file to write, whole or not at all, with checksums on everything but the data.
+
+    Give every dataset `fletcher32=True`, and every string attribute as `numpy.bytes_`, which stays in the checked
+    header.
+    """
+    with whole(path) as part, closing(_Output(part)) as output:
+        with h5py.File(output, "w", libver=(METADATA, METADATA)) as file:
+            yield file
+        output.check()
+
+
+@contextmanager
+def hdf5_reader(path: str | Path, kind: str) -> Iterator[h5py.File]:
+    """Open an HDF5 file to read; raise DataError when it is missing, or damaged anywhere the block reads."""
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"there is no {kind} {path}; check the path or run the stage that makes it")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except SupercosmError:
+        raise
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError) as error:
+        # h5py has no error class of its own: a flipped bit can surface as any of these
+        why = " ".join(str(error).split())
+        raise DataError(
+            f"{path} cannot be read as a {kind} (truncated, damaged or of another kind: {why}); delete it and make it again"
+        ) from error
 
 
 def write_json(path: str | Path, content: Any) -> None:
@@ -71,7 +154,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 def _remove_leftovers(path: Path) -> None:
     host = socket.gethostname()
-    for part in path.parent.glob(f".{path.name}.{host}-*.part"):
+    for part in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}-*.part"):
         pid = part.name.removesuffix(".part").rpartition("-")[2]
         if pid.isdigit() and int(pid) != os.getpid() and not Path(f"/proc/{pid}").exists():
             part.unlink(missing_ok=True)

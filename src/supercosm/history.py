@@ -15,7 +15,7 @@ STILL_FALLING = 0.05  # share of the loss that the last quarter must take off to
 OVERFITTING = 1.05  # validation loss over its minimum
 DIVERGING = 1.5  # smoothed training loss over its minimum
 COLLAPSED = 0.05  # critic's separation over its peak
-ENOUGH = 6  # rows below which a curve cannot be judged
+ENOUGH = 5  # rows below which a curve cannot be judged
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def read_history(path: str | Path) -> History:
 
 
 def smooth(values: np.ndarray) -> np.ndarray:
-    """Average (rows,) over a running tenth of the history, shorter at its ends: crops scatter widely."""
-    half = max(1, len(values) // 20)
+    """Average (rows,) over a running tenth of a long history, shorter at its ends: crops scatter widely."""
+    half = len(values) // 20
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(len(values))
     start, stop = np.maximum(index - half, 0), np.minimum(index + half + 1, len(values))
@@ -93,7 +93,7 @@ def _trend(history: History) -> str:
             "Lower the learning rate."
         )
     steps, validation = history.known("validation_loss")
-    if len(validation) < ENOUGH // 2:
+    if len(validation) < ENOUGH:
         return _pace(history["step"], train, "training")
     best = int(np.argmin(validation))
     excess = validation[-1] / validation[best]

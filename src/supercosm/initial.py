@@ -21,7 +21,10 @@ from supercosm.cosmology import power_at
 from supercosm.mesh import wave_numbers
 
 Wave = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-INITIAL, SAMPLE = 0, 1  # streams of the noise: a sample's modes never repeat those of a simulation with its seed
+INITIAL, SAMPLE = (
+    0,
+    1,
+)  # streams of the noise: a sample's modes never repeat those of a simulation with its seed
 
 
 @dataclass(frozen=True)
@@ -43,17 +46,15 @@ class Phases:
 
 def linear_modes(phases: Phases, cosmology: Cosmology, box_size: float, wave: Wave) -> torch.Tensor:
     """Return the linear overdensity modes today at integer wave vectors, complex64, without a lattice phase."""
-    squared = sum(w.double() ** 2 for w in torch.broadcast_tensors(*wave))
-    k = torch.sqrt(squared) * (2 * math.pi / box_size)
-    amplitude = _amplitude(cosmology, k) / box_size**1.5
-    return noise.white_modes(phases.key, wave, phases.fixed) * amplitude
+    return noise.white_modes(phases.key, wave, phases.fixed) * _amplitude(cosmology, box_size, wave)
 
 
-def _amplitude(cosmology: Cosmology, k: torch.Tensor) -> torch.Tensor:
-    """Return sqrt P(k), float32, evaluating the spline once per distinct |k|."""
-    distinct, where = torch.unique(k, return_inverse=True)
-    root = np.sqrt(power_at(cosmology, distinct.cpu().numpy()))
-    return torch.as_tensor(root, dtype=torch.float32, device=k.device)[where]
+def _amplitude(cosmology: Cosmology, box_size: float, wave: Wave) -> torch.Tensor:
+    """Return sqrt(P(k) / V), float32, from a table over the integers that |wave|² can be."""
+    squared = sum(w**2 for w in torch.broadcast_tensors(*wave))
+    k = np.sqrt(np.arange(int(squared.max()) + 1)) * (2 * math.pi / box_size)
+    root = np.sqrt(power_at(cosmology, k) / box_size**3)
+    return torch.as_tensor(root, dtype=torch.float32, device=squared.device)[squared]
 
 
 def selected(wave: Wave, cells: int, beyond: int | None) -> torch.Tensor:

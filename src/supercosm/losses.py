@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from supercosm.mesh import paint_crop
+from supercosm.deposit import paint_crop
 
 Pixel = Callable[[Tensor, Tensor], Tensor]
 
@@ -16,7 +17,7 @@ Pixel = Callable[[Tensor, Tensor], Tensor]
 def log_cosh(output: Tensor, target: Tensor) -> Tensor:
     """Return the mean of log cosh(output − target): quadratic near zero, linear far away."""
     error = (output - target).abs()
-    return (error + functional.softplus(-2 * error) - torch.log(torch.tensor(2.0))).mean()
+    return (error + functional.softplus(-2 * error) - math.log(2)).mean()
 
 
 PIXEL: Mapping[str, Pixel] = {
@@ -30,7 +31,8 @@ PIXEL: Mapping[str, Pixel] = {
 def log_paint(displacement: Tensor, cell: float) -> Tensor:
     """Paint a crop of particles and compress: log(1 + ρ) on the crop's own cells.
 
-    displacement: (b, 3, n, n, n) [Mpc/h] relative to the crop; cell: lattice spacing [Mpc/h]. Returns (b, 1, n, n, n).
+    displacement: (b, 3, n, n, n) [Mpc/h] relative to the crop; cell: lattice spacing [Mpc/h]. Returns (b, 1,
+    n, n, n).
     """
     return torch.log1p(paint_crop(displacement / cell))
 
@@ -40,7 +42,9 @@ def density_distance(output: Tensor, target: Tensor) -> Tensor:
     return functional.mse_loss(output, target)
 
 
-def weighted(terms: Mapping[str, float], output: Tensor, target: Tensor, painted: tuple[Tensor, Tensor] | None) -> Tensor:
+def weighted(
+    terms: Mapping[str, float], output: Tensor, target: Tensor, painted: tuple[Tensor, Tensor] | None
+) -> Tensor:
     """Return Σ weight × term. `painted`: log densities of output and target, needed by the term "density"."""
     total = output.new_zeros(())
     for name, weight in sorted(terms.items()):

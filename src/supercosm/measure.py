@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import torch
 from astropy.table import QTable, vstack
@@ -16,6 +15,7 @@ from astropy.table import QTable, vstack
 from supercosm.config import Evaluation
 from supercosm.errors import DataError
 from supercosm.fields import DensityField, read_density, slabs_of
+from supercosm.files import hdf5_reader
 from supercosm.mesh import paint
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot
@@ -97,11 +97,9 @@ def compare(
 
 def read_sample(path: Path) -> Snapshot | DensityField:
     """Read a density field or a snapshot, whichever the file holds."""
-    if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
-            if "density" in file:
-                return read_density(path)
-    return read_snapshot(path)
+    with hdf5_reader(path, "snapshot") as file:
+        is_density = "density" in file
+    return read_density(path) if is_density else read_snapshot(path)
 
 
 def _checked(path: Path, truth: Snapshot, grid: Grid, settings: Evaluation) -> Modes:

@@ -62,13 +62,17 @@ def paint_mass(positions: torch.Tensor, box_size: float, cells: int) -> torch.Te
         for other in meshes[1:]:
             total += torch.from_numpy(other)
         return total
-    mesh = torch.zeros(cells**3, dtype=torch.float32, device=positions.device)
+    return _paint_torch(positions, box_size, cells)
+
+
+def _paint_torch(positions: torch.Tensor, box_size: float, cells: int) -> torch.Tensor:
+    mesh = torch.zeros(cells**3, dtype=positions.dtype, device=positions.device)
     for index, weight in corners(positions * (cells / box_size) - 0.5, cells):
         mesh.index_add_(0, index, weight)
     return mesh.view(cells, cells, cells)
 
 
-def corners(u: torch.Tensor, cells: int):  # noqa: ANN201 - a generator of tensor pairs
+def corners(u: torch.Tensor, cells: int):
     """Yield flat cell index and cloud-in-cell weight of the eight cells around positions u (N, 3) in cell units.
 
     Differentiable in u through the weights.
@@ -108,7 +112,12 @@ def _stencil(position: float, per_length: float, n: int, index: np.ndarray, slop
 
 @numba.njit(parallel=True, fastmath=False, cache=True)
 def _kick_particles(
-    positions: np.ndarray, velocities: np.ndarray, potential: np.ndarray, cell: float, alpha: float, beta: float
+    positions: np.ndarray,
+    velocities: np.ndarray,
+    potential: np.ndarray,
+    cell: float,
+    alpha: float,
+    beta: float,
 ) -> None:
     n = potential.shape[0]
     count = positions.shape[0]
@@ -157,10 +166,22 @@ def kick(
     """
     n = potential.shape[0]
     cell = box_size / n
-    alpha, beta = weights
     if positions.device.type == "cpu":
-        _kick_particles(positions.numpy(), velocities.numpy(), potential.contiguous().numpy(), cell, alpha, beta)
+        mesh = potential.contiguous().numpy()
+        _kick_particles(positions.numpy(), velocities.numpy(), mesh, cell, *weights)
         return
+    _kick_torch(positions, velocities, potential, cell, weights)
+
+
+def _kick_torch(
+    positions: torch.Tensor,
+    velocities: torch.Tensor,
+    potential: torch.Tensor,
+    cell: float,
+    weights: tuple[float, float],
+) -> None:
+    alpha, beta = weights
+    n = potential.shape[0]
     velocities *= alpha
     u = positions / cell - 0.5
     for axis in range(3):
@@ -176,7 +197,9 @@ def four_point_gradient(field: torch.Tensor, cell: float, axis: int) -> torch.Te
     return (8 * near - far) / (12 * cell)
 
 
-def wave_numbers(cells: int, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def wave_numbers(
+    cells: int, device: torch.device | str = "cpu"
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the integer wave vector of a real FFT of (cells,)*3: kx (n,1,1), ky (1,n,1), kz (1,1,n//2+1)."""
     whole = torch.fft.fftfreq(cells, 1 / cells, dtype=torch.float64, device=device).round().long()
     half = torch.arange(cells // 2 + 1, device=device)
@@ -201,7 +224,9 @@ def interpolation_matrix(low: int, high: int, first: int = 0, count: int | None 
     return torch.where(on_point, 1.0, kernel).float()
 
 
-def upsample(field: torch.Tensor, high: int, first: tuple[int, int, int] = (0, 0, 0), count: int | None = None):  # noqa: ANN201
+def upsample(
+    field: torch.Tensor, high: int, first: tuple[int, int, int] = (0, 0, 0), count: int | None = None
+):
     """Interpolate a periodic field (channel, n, n, n) in Fourier space to a cube of `count` points of lattice `high`.
 
     The cube starts at `first` (periodic). Memory: the field, and intermediate products of at most count n² and
@@ -211,22 +236,3 @@ def upsample(field: torch.Tensor, high: int, first: tuple[int, int, int] = (0, 0
         matrix = interpolation_matrix(field.shape[1 + axis], high, first[axis], count).to(field.device)
         field = torch.movedim(torch.tensordot(field, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
     return field.contiguous()
-
-
-def paint_crop(displacement: torch.Tensor) -> torch.Tensor:
-    """Paint the particles of lattice crops, displacement (b, 3, n, n, n) in cells, onto the crops' own n³ cells.
-
-    The crop is treated as periodic: what leaves on one side enters on the other, so mass is conserved and only a border
-    as wide as the displacement is wrong. Differentiable. Returns the density (b, 1, n, n, n), mean 1.
-    """
-    b, _, n = displacement.shape[:3]
-    axis = torch.arange(n, device=displacement.device, dtype=displacement.dtype)
-    points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"))
-    moved = (displacement + points).reshape(b, 3, -1).transpose(1, 2)
-    meshes = []
-    for crop in moved:
-        mesh = torch.zeros(n**3, device=displacement.device, dtype=displacement.dtype)
-        for index, weight in corners(crop, n):
-            mesh = mesh.index_add(0, index, weight)
-        meshes.append(mesh.view(1, n, n, n))
-    return torch.stack(meshes)

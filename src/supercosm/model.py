@@ -1,6 +1,7 @@
 """Model folders: weights, and the card that says what they are for.
 
-Weights are safetensors, so that loading runs no code; the card holds their SHA-256, so that a flipped bit is found.
+Weights are safetensors, so that loading runs no code; the card holds their SHA-256, so that a flipped bit is
+found.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from supercosm.networks.multiscale import MultiScale
 from supercosm.snapshot import Snapshot
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
-TOLERANCE = 0.01  # relative difference of spacing, time and Ω_m that a model is used across without a word
+TOLERANCE = (
+    0.01  # relative difference of spacing, time and cosmology that a model is used across without a word
+)
 
 
 class ModelCard(Settings):
@@ -64,15 +67,19 @@ class Model:
     def check_covers(self, snapshot: Snapshot) -> None:
         """Raise CoverageError when a snapshot differs from what the model was trained on."""
         card = self.card
-        seen = sorted({c.Omega_m for c in card.cosmologies})
-        spacing = snapshot.box_size / snapshot.side
-        for what, value, known, tolerance in (
-            ("lattice spacing [Mpc/h]", spacing, [card.low_spacing], TOLERANCE),
-            ("scale factor", snapshot.scale_factor, [card.scale_factor], TOLERANCE),
-            ("Omega_m", snapshot.cosmology.Omega_m, seen, TOLERANCE),
+        parameters = (
+            Cosmology.model_fields if snapshot.provenance else ["Omega_m"]
+        )  # foreign headers lack the others
+        for what, value, known in (
+            ("lattice spacing [Mpc/h]", snapshot.box_size / snapshot.side, [card.low_spacing]),
+            ("scale factor", snapshot.scale_factor, [card.scale_factor]),
+            *(
+                (p, getattr(snapshot.cosmology, p), [getattr(c, p) for c in card.cosmologies])
+                for p in parameters
+            ),
         ):
-            if all(abs(value / k - 1) > tolerance for k in known):
-                expected = ", ".join(f"{k:g}" for k in known)
+            if all(abs(value / k - 1) > TOLERANCE for k in known):
+                expected = ", ".join(f"{k:g}" for k in sorted(set(known)))
                 raise CoverageError(
                     f"model '{card.name}' was trained for {what} = {expected}, but the snapshot has {value:g}; train a "
                     "model on such runs, or apply this one all the same with --override (override=True)"
@@ -104,17 +111,28 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Model:
     folder = Path(folder)
     for name in (CARD, WEIGHTS):
         if not (folder / name).is_file():
-            raise DataError(f"{folder} is no model folder: it lacks {name}; train a model or correct the path")
+            raise DataError(
+                f"{folder} is no model folder: it lacks {name}; train a model or correct the path"
+            )
     try:
         card = ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{folder / CARD} is no model card of this version: {where}: {first['msg']}") from None
+        raise DataError(
+            f"{folder / CARD} is no model card of this version: {where}: {first['msg']}"
+        ) from None
     if sha256(folder / WEIGHTS) != card.weights_sha256:
-        raise DataError(f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again")
+        raise DataError(
+            f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again"
+        )
     features = Features(card.settings, card.low_spacing / card.factor, card.scales)
     network = build_network(card.settings, features)
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    try:
+        network.load_state_dict(load_file(folder / WEIGHTS))
+    except RuntimeError:
+        raise DataError(
+            f"{folder / WEIGHTS} does not fit the network that its card describes; the card was changed: train it again"
+        ) from None
     layout = torch.channels_last_3d if card.settings.dimensions == 3 else torch.channels_last
     return Model(card, network.to(device=device, memory_format=layout).eval().requires_grad_(False))

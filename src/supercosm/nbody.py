@@ -36,7 +36,12 @@ def lattice(cells: int, box_size: float, device: torch.device | str = "cpu") -> 
 
 
 def start(
-    phases: Phases, cosmology: Cosmology, box_size: float, cells: int, a: float, device: torch.device | str = "cpu"
+    phases: Phases,
+    cosmology: Cosmology,
+    box_size: float,
+    cells: int,
+    a: float,
+    device: torch.device | str = "cpu",
 ) -> Particles:
     """Place particles by second-order Lagrangian perturbation theory at scale factor a."""
     first = linear_displacement(phases, cosmology, box_size, cells, device=device)
@@ -82,7 +87,9 @@ class Gravity:
         """Solve ∇²φ = δ for particles (N, 3): (cells,)*3 float32 [(Mpc/h)²]."""
         density = mesh.paint(positions, self.box_size, self.cells)
         modes = torch.fft.rfftn(density)
-        torch.view_as_real(modes).mul_(self.inverse_laplacian[..., None])  # complex × real would copy to complex
+        torch.view_as_real(modes).mul_(
+            self.inverse_laplacian[..., None]
+        )  # complex × real would copy to complex
         return torch.fft.irfftn(modes, s=density.shape)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,28 @@ from supercosm.config import Cosmology
 from supercosm.cosmology import growth
 from supercosm.errors import DataError
 from supercosm.fields import slabs_of
-from supercosm.files import whole
+from supercosm.files import hdf5_reader, hdf5_writer
 from supercosm.initial import Phases, linear_displacement, linear_overdensity
 from supercosm.mesh import paint
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot
 
+KIND = "supercosm pairs"
 CHUNK = 32  # cells per side of an HDF5 chunk: crops touch few, and each holds a useful amount
 
 
 def make_pairs(low: str | Path, high: str | Path, output: str | Path, slabs: int) -> None:
     """Turn two snapshots of one seed into paired fields and write them.
 
-    /low and /high hold displacement (3, n, n, n) [Mpc/h], velocity (3, n, n, n) [km/s], density 1 + δ (1, n, n, n) and
-    its projections slabs (3, slabs, n, n) along x, y and z. /initial holds, where the seed is known, the linear
-    displacement (3, n, n, n) [Mpc/h] of the high-resolution initial conditions at the snapshot's time, and of its modes
-    beyond the low run's lattice small_scales (3, n, n, n) [Mpc/h], overdensity (1, n, n, n) and slabs.
+    /low and /high hold displacement (3, n, n, n) [Mpc/h], velocity (3, n, n, n) [km/s], density 1 + δ (1, n,
+    n, n) and its projections slabs (3, slabs, n, n) along x, y and z. /initial holds, where the seed is
+    known, the linear displacement (3, n, n, n) [Mpc/h] of the high-resolution initial conditions at the
+    snapshot's time, and of its modes beyond the low run's lattice small_scales (3, n, n, n) [Mpc/h],
+    overdensity (1, n, n, n) and slabs.
     """
     first, second = read_snapshot(low), read_snapshot(high)
     check_pair(first, second)
-    with whole(output) as part, h5py.File(part, "w") as file:
+    with hdf5_writer(output) as file:
         for name, snapshot in (("low", first), ("high", second)):
             _write_group(file.create_group(name), _evolved(snapshot, slabs))
         if "seed" in second.provenance:
@@ -45,13 +48,41 @@ def check_pair(low: Snapshot, high: Snapshot) -> None:
     for what, a, b in (
         ("box size [Mpc/h]", low.box_size, high.box_size),
         ("scale factor", low.scale_factor, high.scale_factor),
-        ("Omega_m", low.cosmology.Omega_m, high.cosmology.Omega_m),
+        *(
+            (name, getattr(low.cosmology, name), getattr(high.cosmology, name))
+            for name in Cosmology.model_fields
+        ),
         ("seed", low.provenance.get("seed"), high.provenance.get("seed")),
     ):
         if a != b and not (isinstance(a, float) and np.isclose(a, b, rtol=1e-5)):
-            raise DataError(f"the two snapshots are no pair: {what} is {a} in the low and {b} in the high run")
+            raise DataError(
+                f"the two snapshots are no pair: {what} is {a} in the low and {b} in the high run; give two runs of one "
+                "seed, cosmology and time"
+            )
     if high.side % low.side or high.side == low.side:
-        raise DataError(f"{high.side} particles per side are no multiple of the low run's {low.side}")
+        raise DataError(
+            f"the two snapshots are no pair: {high.side} particles per side of the high run are no multiple (2, 4, …) "
+            f"of the low run's {low.side}"
+        )
+    for snapshot in (low, high):
+        check_lattice(snapshot)
+
+
+def check_lattice(snapshot: Snapshot) -> None:
+    """Raise DataError unless the particles have an even lattice that their IDs name.
+
+    Displacements from the wrong lattice points look like those of random pairs, whose rms per axis is L/√12.
+    """
+    if snapshot.side % 2:
+        raise DataError(
+            f"the snapshot has {snapshot.side} particles per side; lattices here have an even number"
+        )
+    rms, box_size = float(snapshot.displacement().std()), snapshot.box_size
+    if rms > 0.2 * box_size:
+        raise DataError(
+            f"particles lie {rms:.3g} Mpc/h (rms per axis) from the lattice points their IDs name, in a box of "
+            f"{box_size:g} Mpc/h: ID − 1 is not the Lagrangian index in C order, so displacements cannot be formed"
+        )
 
 
 def _evolved(snapshot: Snapshot, slabs: int) -> dict[str, np.ndarray]:
@@ -98,44 +129,40 @@ def _write_group(group: h5py.Group, arrays: dict[str, np.ndarray]) -> None:
 
 
 def _write_attributes(file: h5py.File, low: Snapshot, high: Snapshot, slabs: int) -> None:
-    file.attrs["kind"] = "supercosm pairs"
+    file.attrs["kind"] = np.bytes_(KIND)
     file.attrs["box_size"] = high.box_size
     file.attrs["scale_factor"] = high.scale_factor
     file.attrs["low"], file.attrs["high"] = low.side, high.side
     file.attrs["slabs"] = slabs
-    file.attrs["cosmology"] = high.cosmology.model_dump_json()
+    file.attrs["cosmology"] = np.bytes_(high.cosmology.model_dump_json())
     origin = provenance("pair", {"slabs": slabs}, parents=[low.provenance, high.provenance])
-    file.attrs["provenance"] = json.dumps(origin, sort_keys=True)
+    file.attrs["provenance"] = np.bytes_(json.dumps(origin, sort_keys=True))
     file.attrs["seed"] = high.provenance.get("seed", -1)
 
 
 class PairFile:
     """Read access to one pair file: attributes at once, fields in periodic blocks when asked for.
 
-    Raises DataError when the file is missing, damaged or no pair file. The file is opened again in every process
-    that reads it.
+    Raises DataError when the file is missing, damaged or no pair file. The file is opened again in every
+    process that reads it.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._file: h5py.File | None = None
-        attributes = dict(self._open().attrs)
-        if attributes.get("kind") != "supercosm pairs":
+        with hdf5_reader(path, "pair file") as file:
+            attributes, self.has_initial = dict(file.attrs), "initial" in file
+        if str(np.asarray(attributes.get("kind", "")).astype(str)) != KIND:
             raise DataError(f"{path} is no pair file; make one with `supercosm pair`")
         self.box_size, self.scale_factor = float(attributes["box_size"]), float(attributes["scale_factor"])
         self.low, self.high = int(attributes["low"]), int(attributes["high"])
         self.slabs, self.seed = int(attributes["slabs"]), int(attributes["seed"])
         self.cosmology = Cosmology.model_validate_json(attributes["cosmology"])
         self.provenance = json.loads(attributes["provenance"])
-        self.has_initial = "initial" in self._open()
-        self.close()
 
     def _open(self) -> h5py.File:
         if self._file is None:
-            try:
-                self._file = h5py.File(self.path, "r")
-            except OSError as error:
-                raise DataError(f"{self.path} cannot be read as HDF5 ({error}); make it again") from error
+            self._file = h5py.File(self.path, "r")
         return self._file
 
     def close(self) -> None:
@@ -150,35 +177,40 @@ class PairFile:
 
     def read(self, name: str) -> np.ndarray:
         """Read a whole field, e.g. "low/displacement"."""
-        return self.block(name, (), None)
+        return self.block(name, (), 0)
 
-    def block(self, name: str, start: tuple[int, ...], count: int | None) -> np.ndarray:
-        """Read `count` cells along each of the last len(start) axes from `start` on, periodic: (…, count, …)."""
-        dataset = self._open()[name]
+    def block(self, name: str, start: tuple[int, ...], count: int, lead: tuple[int, ...] = ()) -> np.ndarray:
+        """Read `count` cells along each of the last len(start) axes from `start` on, periodic: (…, count, …).
+
+        `lead`: indices of the first axes, which then fall away.
+        """
         try:
-            array = dataset[()] if count is None else _periodic(dataset, start, count)
-        except OSError as error:
-            raise DataError(f"{self.path}:/{name} is damaged ({error}); make the file again") from error
+            array = _periodic(self._open()[name], start, count, lead)
+        except (OSError, RuntimeError, KeyError, ValueError) as error:  # as a flipped bit may have it
+            raise DataError(
+                f"{self.path}:/{name} is missing or damaged ({error}); make the file again"
+            ) from error
         if not np.isfinite(array).all():
             raise DataError(f"{self.path}:/{name} holds NaN or infinite values; make the file again")
         return array
 
 
-def _periodic(dataset: h5py.Dataset, start: tuple[int, ...], count: int) -> np.ndarray:
-    lead = dataset.ndim - len(start)
-    out = np.empty((*dataset.shape[:lead], *(count for _ in start)), np.float32)
-
-    def fill(axis: int, source: tuple, target: tuple) -> None:
-        if axis == len(start):
-            out[(slice(None),) * lead + target] = dataset[(slice(None),) * lead + source]
-            return
-        size = dataset.shape[lead + axis]
-        done = 0
-        while done < count:
-            here = (start[axis] + done) % size
-            length = min(count - done, size - here)
-            fill(axis + 1, (*source, slice(here, here + length)), (*target, slice(done, done + length)))
-            done += length
-
-    fill(0, (), ())
+def _periodic(dataset: h5py.Dataset, start: tuple[int, ...], count: int, lead: tuple[int, ...]) -> np.ndarray:
+    sizes = dataset.shape[dataset.ndim - len(start) :]
+    between = dataset.shape[len(lead) : dataset.ndim - len(start)]
+    out = np.empty((*between, *(count for _ in start)), np.float32)
+    for pieces in itertools.product(*(_pieces(*axis, count) for axis in zip(start, sizes, strict=True))):
+        source, target = [piece[0] for piece in pieces], [piece[1] for piece in pieces]
+        out[(..., *target)] = dataset[(*lead, ..., *source)]
     return out
+
+
+def _pieces(start: int, size: int, count: int) -> list[tuple[slice, slice]]:
+    """Split a periodic range into slices that do not wrap, with their places in the result."""
+    pieces, done = [], 0
+    while done < count:
+        here = (start + done) % size
+        length = min(count - done, size - here)
+        pieces.append((slice(here, here + length), slice(done, done + length)))
+        done += length
+    return pieces

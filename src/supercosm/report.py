@@ -19,11 +19,12 @@ from supercosm import figures
 from supercosm.config import Config, Entry, entries
 from supercosm.errors import DataError
 from supercosm.evaluate import FIELDS
+from supercosm.fields import DensityField, density_of
 from supercosm.files import whole
 from supercosm.measure import read_sample
 from supercosm.pictures import choose_view, panel
 from supercosm.provenance import machine, provenance
-from supercosm.snapshot import read_snapshot
+from supercosm.snapshot import Snapshot, read_snapshot
 from supercosm.tables import read_table
 
 # metric: heading, its range, and whether the best value is the largest, the smallest, or is not marked
@@ -58,13 +59,13 @@ def report(config: Config, results: str | Path, output: str | Path) -> None:
             )
     content = {
         "config": config,
+        "models": [_model(results, name) for name in config.models],
         "meta": spectra.meta,
         "fields": list(FIELDS),
         "columns": [heading[:2] for heading in COLUMNS.values()],
         "comparisons": [
             _comparison(config, results, group, spectra, metrics) for group in _groups(expected, spectra)
         ],
-        "models": [_model(results, name) for name in config.models],
         "benchmarks": benchmarks(results / "benchmarks"),
         "entries": {entry.name: TOLD[entry.phases] for entry in expected},
         "machine": machine(),
@@ -124,18 +125,32 @@ def _picture(config: Config, results: Path, group: list[Entry], tag: str) -> dic
     time = simulation.tag(group[0].scale_factor)
     folder = results / "simulations" / str(seed)
     truth = read_snapshot(folder / f"high{time}.hdf5")
-    depth = config.report.slab
-    if tag.endswith("_slabs"):
-        depth = read_sample(_first_sample(results, group[0], seed)).thickness
+    mesh = _mesh(config, results, group, seed)
+    depth = mesh.thickness if mesh and mesh.dimensions == 2 else config.report.slab
     view = choose_view(truth, depth, config.report.zoom, simulation.low)
-    panels = [panel("low resolution", read_snapshot(folder / f"low{time}.hdf5"), view)]
+
+    def show(title: str, data: Snapshot | DensityField) -> figures.Panel:
+        """Show all on the mesh of the models of density, if there are any: sheets are sharper."""
+        if mesh and isinstance(data, Snapshot):
+            data = density_of(data, min(mesh.data.shape[-1], data.side))
+        return panel(title, data, view)
+
+    panels = [show("low resolution", read_snapshot(folder / f"low{time}.hdf5"))]
     for entry in group:
         if entry.model is not None:
-            panels.append(panel(entry.name, read_sample(_first_sample(results, entry, seed)), view))
-    panels.append(panel("true high resolution", truth, view))
+            panels.append(show(entry.name, read_sample(_first_sample(results, entry, seed))))
+    panels.append(show("true high resolution", truth))
     figure = figures.density(panels, simulation.box_size, view.zoom)
     image = _save(figure, results / "figures" / f"density{tag}.png")
-    return {"image": image, "seed": seed, "depth": depth, "zoom": view.zoom[2]}
+    return {"image": image, "seed": seed, "depth": depth, "zoom": view.zoom[2], "mesh": mesh}
+
+
+def _mesh(config: Config, results: Path, group: list[Entry], seed: int) -> DensityField | None:
+    """Read a sample of a model of density, if the group has one."""
+    for entry in group:
+        if entry.model is not None and config.models[entry.model].fields == "density":
+            return read_sample(_first_sample(results, entry, seed))
+    return None
 
 
 def _first_sample(results: Path, entry: Entry, seed: int) -> Path:
@@ -188,7 +203,7 @@ def _cells(row: Any, rows: list[Any], field: str) -> dict[str, Any]:
 
 def _number(value: float) -> str:
     if 0 < abs(value) < 0.0005:
-        return "< 0.001"
+        return "<0.001"
     return f"{value:.3f}" if np.isfinite(value) else "–"
 
 

@@ -24,7 +24,7 @@ def simulate_pair(config: Config, seed: int, folder: str | Path) -> None:
             write_snapshot(Path(folder) / f"{resolution}{tag}.hdf5", snapshot)
 
 
-def simulate(config: Config, seed: int, resolution: str):  # noqa: ANN201 - a generator of snapshots
+def simulate(config: Config, seed: int, resolution: str):
     """Run one resolution ("low" or "high") of one seed; yield a Snapshot at every output scale factor."""
     simulation, cosmology = config.simulation, config.cosmology
     device = choose_device(config.device)

@@ -1,11 +1,12 @@
 """The small-scale linear modes of a big lattice, without ever holding the whole lattice in memory.
 
-The modes are functions of the wave vector, so the three-dimensional transform splits: blocks in k_y are made and
-transformed along x, and kept on disk; slabs in x are then read and transformed along y and z.
+The modes are functions of the wave vector, so the three-dimensional transform splits: blocks in k_y are made
+and transformed along x, and kept on disk; slabs in x are then read and transformed along y and z.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -37,9 +38,9 @@ class SmallScales:
         self._scratch = tempfile.TemporaryDirectory(prefix="supercosm-")
         make = overdensity_modes if overdensity else displacement_modes
         self.channels = 1 if overdensity else 3
-        half = self.cells // 2 + 1
+        half = self.cells // 2 + 1  # of a real field, whose other modes are the conjugates
         shape = (self.channels, self.cells, self.cells, half)
-        self._modes = np.memmap(Path(self._scratch.name) / "modes", np.complex64, "w+", shape=shape)
+        self._modes = _scratch_array(Path(self._scratch.name) / "modes", shape)
         kx, ky, kz = wave_numbers(self.cells)
         rows = max(1, BLOCK // (self.cells * half))
         for first in range(0, self.cells, rows):
@@ -62,3 +63,10 @@ class SmallScales:
         """Give the scratch space back."""
         del self._modes
         self._scratch.cleanup()
+
+
+def _scratch_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Map a new complex64 file; its space is taken at once, so that a full disk is an error now and no crash later."""
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(np.complex64).itemsize)
+    return np.memmap(path, np.complex64, "r+", shape=shape)

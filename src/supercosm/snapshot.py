@@ -17,9 +17,11 @@ import numpy as np
 
 from supercosm.config import Cosmology
 from supercosm.errors import DataError
-from supercosm.files import whole
+from supercosm.files import hdf5_reader, hdf5_writer
 
-CRITICAL_DENSITY = 27.75366277  # 3 (100 km/s/Mpc)² / (8 π G) in 1e10 Msun/h (Mpc/h)^-3, CODATA 2018 / IAU 2015
+CRITICAL_DENSITY = (
+    27.75366277  # 3 (100 km/s/Mpc)² / (8 π G) in 1e10 Msun/h (Mpc/h)^-3, CODATA 2018 / IAU 2015
+)
 KPC = 1000.0  # kpc/h in a Mpc/h
 CHUNK = 1 << 18  # particles per HDF5 chunk
 
@@ -42,7 +44,11 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         count = len(self.positions)
-        if self.positions.shape != (count, 3) or self.velocities.shape != (count, 3) or self.ids.shape != (count,):
+        if (
+            self.positions.shape != (count, 3)
+            or self.velocities.shape != (count, 3)
+            or self.ids.shape != (count,)
+        ):
             raise DataError(
                 f"a snapshot needs positions (N, 3), velocities (N, 3) and ids (N,), not {self.positions.shape}, "
                 f"{self.velocities.shape}, {self.ids.shape}"
@@ -56,7 +62,9 @@ class Snapshot:
         count = len(self.ids)
         side = round(count ** (1 / 3))
         if side**3 != count:
-            raise DataError(f"{count} particles are no cube of a whole number, so they fill no Lagrangian lattice")
+            raise DataError(
+                f"{count} particles are no cube of a whole number, so they fill no Lagrangian lattice"
+            )
         if self.ids[0] != 1 or self.ids[-1] != count:
             raise DataError(
                 f"particle IDs run from {self.ids[0]} to {self.ids[-1]}; a lattice of {side}³ needs 1 to {count}"
@@ -90,7 +98,9 @@ class Snapshot:
         return np.ascontiguousarray(np.moveaxis(self.velocities.reshape(n, n, n, 3), -1, 0))
 
 
-def from_lattice(displacement: np.ndarray, velocity: np.ndarray, box_size: float, **attributes: Any) -> Snapshot:
+def from_lattice(
+    displacement: np.ndarray, velocity: np.ndarray, box_size: float, **attributes: Any
+) -> Snapshot:
     """Make a Snapshot of fields (3, n, n, n) [Mpc/h, km/s] on the whole lattice; inverse of `displacement()`."""
     n = displacement.shape[-1]
     return Snapshot(
@@ -129,14 +139,20 @@ def snapshot_writer(path: str | Path, like: Any, count: int) -> Iterator[Any]:
     `like` carries box_size [Mpc/h], scale_factor, cosmology and provenance. Yields
     `write(start, positions, velocities, ids)` with positions in Mpc/h and velocities in km/s.
     """
-    with whole(path) as part, h5py.File(part, "w") as file:
+    with hdf5_writer(path) as file:
         _write_header(file, like, count)
         group = file.create_group("PartType1")
         chunk = min(count, CHUNK)
         sets = {
-            "Coordinates": group.create_dataset("Coordinates", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True),
-            "Velocities": group.create_dataset("Velocities", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True),
-            "ParticleIDs": group.create_dataset("ParticleIDs", (count,), "u8", chunks=(chunk,), fletcher32=True),
+            "Coordinates": group.create_dataset(
+                "Coordinates", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True
+            ),
+            "Velocities": group.create_dataset(
+                "Velocities", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True
+            ),
+            "ParticleIDs": group.create_dataset(
+                "ParticleIDs", (count,), "u8", chunks=(chunk,), fletcher32=True
+            ),
         }
         root_a = np.float32(np.sqrt(like.scale_factor))
         written = 0
@@ -178,8 +194,8 @@ def _write_header(file: h5py.File, like: Any, count: int) -> None:
     units["UnitMass_in_g"] = 1.989e43
     units["UnitVelocity_in_cm_per_s"] = 1e5
     origin = file.create_group("Provenance").attrs
-    origin["cosmology"] = like.cosmology.model_dump_json()
-    origin["json"] = json.dumps(like.provenance, sort_keys=True)
+    origin["cosmology"] = np.bytes_(like.cosmology.model_dump_json())
+    origin["json"] = np.bytes_(json.dumps(like.provenance, sort_keys=True))
 
 
 def read_snapshot(path: str | Path) -> Snapshot:
@@ -187,26 +203,25 @@ def read_snapshot(path: str | Path) -> Snapshot:
 
     Raises DataError when the file is missing, truncated, damaged, not Gadget-like, or holds NaN.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"there is no snapshot {path}; check the path or run the simulate stage first")
-    try:
-        with h5py.File(path, "r") as file:
-            return _read(file, path)
-    except OSError as error:
-        raise DataError(
-            f"{path} cannot be read as HDF5 (truncated or damaged: {error}); delete it and make it again"
-        ) from error
+    with hdf5_reader(path, "snapshot") as file:
+        return _read(file, Path(path))
 
 
 def _read(file: h5py.File, path: Path) -> Snapshot:
-    for name in ("Header", "PartType1", "PartType1/Coordinates", "PartType1/Velocities", "PartType1/ParticleIDs"):
+    for name in (
+        "Header",
+        "PartType1",
+        "PartType1/Coordinates",
+        "PartType1/Velocities",
+        "PartType1/ParticleIDs",
+    ):
         if name not in file:
             raise DataError(f"{path} is no Gadget-style snapshot: it lacks /{name}")
     header = dict(file["Header"].attrs)
     lacking = [k for k in ("BoxSize", "Time", "Omega0", "HubbleParam") if k not in header]
     if lacking:
         raise DataError(f"{path} is no Gadget-style snapshot: its /Header lacks {', '.join(lacking)}")
+    _check_header(header, path)
     group = file["PartType1"]
     scale_factor, box_size = float(header["Time"]), float(header["BoxSize"]) / KPC
     ids = group["ParticleIDs"][:]
@@ -230,9 +245,28 @@ def _read(file: h5py.File, path: Path) -> Snapshot:
     return snapshot
 
 
+def _check_header(header: dict[str, Any], path: Path) -> None:
+    files = int(header.get("NumFilesPerSnapshot", 1))
+    if files != 1:
+        raise DataError(f"{path} is one of {files} files of a snapshot; join them into a single file first")
+    for name in ("BoxSize", "Time"):
+        if not 0 < float(header[name]) < np.inf:
+            raise DataError(
+                f"{path}: {name} = {float(header[name]):g} in the /Header must be a positive number"
+            )
+    matter, dark_energy = (
+        float(header["Omega0"]),
+        float(header.get("OmegaLambda", 1 - float(header["Omega0"]))),
+    )
+    if abs(matter + dark_energy - 1) > 0.001:
+        raise DataError(
+            f"{path}: Omega0 = {matter:g} and OmegaLambda = {dark_energy:g} do not add to 1; only flat universes are known"
+        )
+
+
 def _cosmology(header: dict[str, Any], origin: dict[str, Any]) -> Cosmology:
     if "cosmology" in origin:
-        return Cosmology.model_validate_json(origin["cosmology"])
+        return Cosmology.model_validate_json(bytes(origin["cosmology"]))
     known = {"Omega_m": float(header["Omega0"]), "h": float(header["HubbleParam"])}
     if float(header.get("OmegaBaryon", 0)) > 0:
         known["Omega_b"] = float(header["OmegaBaryon"])

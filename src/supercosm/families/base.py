@@ -42,7 +42,9 @@ class Family(lightning.LightningModule):
 
     def note(self, batch: int, **values: Tensor) -> None:
         """Log values whose mean over the epoch goes into the history."""
-        self.log_dict({k: v.detach() for k, v in values.items()}, on_step=False, on_epoch=True, batch_size=batch)
+        self.log_dict(
+            {k: v.detach() for k, v in values.items()}, on_step=False, on_epoch=True, batch_size=batch
+        )
 
     def generate(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
         """Return the network's normalised output for a batch of crops, float32."""

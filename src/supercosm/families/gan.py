@@ -1,7 +1,8 @@
 """Conditional GAN after Li et al. 2021 (PNAS 118, e2022038118): the critic judges output beside input and density.
 
-The generator is warm-started from a regression or warmed up on the pixel loss, which also stays on as an anchor.
-The critic's penalty is lazy (Karras et al. 2020, section 3.1): evaluated every few steps with as much more weight.
+The generator is warm-started from a regression or warmed up on the pixel loss, which also stays on as an
+anchor. The critic's penalty is lazy (Karras et al. 2020, section 3.1): evaluated every few steps with as much
+more weight.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ class GanFamily(Family):
         """Build both networks."""
         super().__init__(settings, features)
         self.automatic_optimization = False
-        seen = Features(settings.model_copy(update={"noise": "none", "condition": ["low"]}), features.cell, features.scales)
+        seen = Features(
+            settings.model_copy(update={"noise": "none", "condition": ["low"]}),
+            features.cell,
+            features.scales,
+        )
         density = settings.fields == "displacement"
         layout = torch.channels_last_3d if settings.dimensions == 3 else torch.channels_last
         self.critic = PatchCritic(
@@ -45,7 +50,10 @@ class GanFamily(Family):
         """Update the critic, then the generator; during the warm-up the generator alone, by the pixel loss."""
         settings, step = self.settings, self.step_number(index)
         generator, critic = self.optimizers()
-        for optimiser, peak in ((generator, settings.training.learning_rate), (critic, settings.critic_learning_rate)):
+        for optimiser, peak in (
+            (generator, settings.training.learning_rate),
+            (critic, settings.critic_learning_rate),
+        ):
             optimiser.param_groups[0]["lr"] = peak * self.learning_rate(step)
         target = self.features.target(crop["low"], crop["high"])
         output = self.generate(self.network, crop, step * len(target))
@@ -91,9 +99,9 @@ class GanFamily(Family):
     def _penalty(self, real: Tensor, fake: Tensor, step: int) -> Tensor:
         """Return the gradient penalty, in float32.
 
-        WGAN-GP: (‖∇ mean score‖ − 1)² between real and fake, the norm taken per patch of the crop so that it does not
-        depend on the crop's size (Gulrajani et al. 2017, eq. 3). Non-saturating: R1 at the real data (Mescheder et al.
-        2018, eq. 9).
+        WGAN-GP: (‖∇ mean score‖ − 1)² between real and fake, the norm taken per patch of the crop so that it
+        does not depend on the crop's size (Gulrajani et al. 2017, eq. 3). Non-saturating: R1 at the real data
+        (Mescheder et al. 2018, eq. 9).
         """
         if self.settings.adversarial == "wgan-gp":
             generator = torch.Generator().manual_seed(self.settings.training.seed * 1_000_003 + step)

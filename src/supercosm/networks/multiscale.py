@@ -1,7 +1,7 @@
 """The multi-scale network shared by every family: a U-Net with an output at every level.
 
-It is a convolution over cells of the high-resolution lattice, without any normalisation over space, so what it
-says about a cell depends on a bounded neighbourhood (`reach`) and not on the tile it was computed in.
+It is a convolution over cells of the high-resolution lattice, without any normalisation over space, so what
+it says about a cell depends on a bounded neighbourhood (`reach`) and not on the tile it was computed in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def unfold(x: Tensor, patch: int) -> Tensor:
 class Block(nn.Module):
     """Residual block: 3ᵈ convolution, optional noise, SiLU, pointwise convolution that starts at zero.
 
-    The noise has one learnt amplitude per channel, zero at first (Karras et al. 2019, section 2; Li et al. 2021).
+    The noise has one learnt amplitude per channel, zero at first (Karras et al. 2019, section 2; Li et al.
+    2021).
     """
 
     def __init__(self, channels: int, dimensions: int, noisy: bool) -> None:
@@ -84,7 +85,9 @@ class MultiScale(nn.Module):
         self.encoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths)
         self.decoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths[:-1])
         self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        self.up = nn.ModuleList(transposed(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.up = nn.ModuleList(
+            transposed(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False)
+        )
         self.heads = nn.ModuleList(
             conv(w, outputs * (patch * 2**level) ** dimensions, 1) for level, w in enumerate(widths)
         )

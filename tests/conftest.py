@@ -1,0 +1,12 @@
+"""Fixtures that several test modules share."""
+
+import pytest
+from learning import boxes, high, low  # noqa: F401 - fixtures
+from synthetic_results import configuration, make_results
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory):
+    """Configuration and results folder of a finished small run; copy it before changing it."""
+    config = configuration()
+    return config, make_results(tmp_path_factory.mktemp("run") / config.name, config)

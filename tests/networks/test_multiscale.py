@@ -1,0 +1,125 @@
+"""The network: folding, how far it sees, translations, noise."""
+
+import itertools
+
+import pytest
+import torch
+
+from supercosm.networks.multiscale import MultiScale, fold, unfold
+
+SHAPES = list(itertools.product((1, 2, 3), (1, 2), (1, 2)))  # levels, blocks, patch
+
+
+def network(dimensions=2, inputs=2, outputs=1, noisy=False, **sizes):
+    """Build a float64 network whose every weight is random: fresh ones hold zeros that hide paths."""
+    torch.manual_seed(0)
+    found = MultiScale(inputs, outputs, dimensions=dimensions, noisy=noisy, **{"channels": 4, **sizes}).double()
+    for parameter in found.parameters():
+        parameter.data = torch.randn_like(parameter) / max(1, parameter[0].numel()) ** 0.5
+    return found
+
+
+def white(index, stride, like):
+    generator = torch.Generator().manual_seed(index)
+    return torch.randn((1, 1, *like.shape[2:]), generator=generator, dtype=like.dtype)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_unfold_inverts_fold(dimensions, patch):
+    x = torch.randn(2, 3, *(8,) * dimensions)
+    folded = fold(x, patch)
+    assert folded.shape == (2, 3 * patch**dimensions, *(8 // patch,) * dimensions)
+    assert torch.equal(unfold(folded, patch), x)
+
+
+def test_a_folded_cell_holds_its_own_patch():
+    x = torch.arange(64.0).view(1, 1, 8, 8)
+    assert fold(x, 2)[0, :, 1, 2].tolist() == [20, 21, 28, 29]
+
+
+@pytest.mark.parametrize(("levels", "blocks", "patch"), SHAPES)
+def test_reach_bounds_what_influences_a_region(levels, blocks, patch):
+    """The gradient of any output inside a region of one unit vanishes beyond `reach`, and comes close to it."""
+    net = network(levels=levels, blocks=blocks, patch=patch)
+    unit, reach = net.unit, net.reach
+    assert reach % unit == 0
+    side = 2 * (reach + 2 * unit) + unit
+    start = reach + 2 * unit
+    x = torch.zeros(1, 2, side, side, dtype=torch.float64).normal_().requires_grad_(True)
+    region = net(x)[..., start : start + unit, start : start + unit]
+    (slope,) = torch.autograd.grad((region * torch.randn_like(region)).sum(), x)
+    felt = slope.abs().amax(dim=(0, 1)) > 0
+    rows = torch.nonzero(felt.any(dim=1)).squeeze()
+    before, after = start - int(rows.min()), int(rows.max()) - (start + unit - 1)
+    assert max(before, after) <= reach
+    assert max(before, after) > reach - 2 * unit, f"reach = {reach} is wasteful: {before} would do"
+
+
+@pytest.mark.parametrize(("dimensions", "levels"), [(2, 1), (2, 2), (3, 1), (3, 2)])
+def test_a_region_with_halo_gives_what_the_whole_gives(dimensions, levels):
+    """What tiles rely on: cut a region out with a halo of `reach`, and its inside does not change."""
+    net = network(dimensions, levels=levels, blocks=1, patch=2)
+    halo, unit = net.reach, net.unit
+    side = 4 * halo + unit
+    x = torch.randn(1, 2, *(side,) * dimensions, dtype=torch.float64)
+    whole = net(x, None)
+    cut = (..., *(slice(halo, 3 * halo + unit),) * dimensions)
+    inner = (..., *(slice(halo, halo + unit),) * dimensions)
+    torch.testing.assert_close(net(x[cut], None)[inner], whole[cut][inner], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("dimensions", "levels"), [(2, 1), (2, 3), (3, 2)])
+def test_a_translation_by_units_moves_the_output_along(dimensions, levels):
+    net = network(dimensions, levels=levels, blocks=1, patch=2)
+    unit, reach = net.unit, net.reach
+    side = 2 * reach + 4 * unit
+    x = torch.randn(1, 2, *(side,) * dimensions, dtype=torch.float64)
+    moved = torch.roll(net(x), unit, dims=2)
+    of_moved = net(torch.roll(x, unit, dims=2))
+    inner = (..., slice(reach + unit, side - reach), *(slice(reach, side - reach),) * (dimensions - 1))
+    torch.testing.assert_close(of_moved[inner], moved[inner], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_fresh_networks_predict_nothing_and_start_deaf_to_noise(dimensions):
+    net = MultiScale(2, 3, dimensions=dimensions, noisy=True, channels=4, levels=2, blocks=1, patch=2)
+    x = torch.randn(1, 2, *(8,) * dimensions)
+    assert torch.equal(net(x, white), torch.zeros(1, 3, *(8,) * dimensions))
+    amplitudes = [p for name, p in net.named_parameters() if name.endswith("amplitude")]
+    assert amplitudes
+    assert all(torch.equal(p, torch.zeros_like(p)) for p in amplitudes)
+
+
+def test_noise_enters_where_its_amplitude_is_not_zero():
+    net = network(noisy=True, levels=2, blocks=2, patch=2)
+    x = torch.randn(1, 2, 16, 16, dtype=torch.float64)
+    assert not torch.allclose(net(x, white), net(x, None))
+    for name, parameter in net.named_parameters():
+        if name.endswith("amplitude"):
+            parameter.data.zero_()
+    torch.testing.assert_close(net(x, white), net(x, None))
+
+
+def test_every_injection_has_its_own_site_and_the_stride_of_its_level():
+    calls = []
+
+    def record(index, stride, like):
+        calls.append((index, stride, like.shape[-1]))
+        return white(index, stride, like)
+
+    network(noisy=True, levels=3, blocks=2, patch=2)(torch.randn(1, 2, 16, 16, dtype=torch.float64), record)
+    assert [index for index, _, _ in calls] == list(range(10))
+    assert all(stride * size == 16 for _, stride, size in calls)
+
+
+def test_every_level_has_a_voice():
+    """The output is a sum over levels: the head of each changes it."""
+    net = network(levels=3, blocks=1, patch=1)
+    x = torch.randn(1, 2, 16, 16, dtype=torch.float64)
+    before = net(x)
+    for head in net.heads:
+        kept = head.weight.data.clone()
+        head.weight.data.zero_()
+        assert not torch.allclose(net(x), before)
+        head.weight.data = kept

@@ -1,0 +1,72 @@
+"""Losses: known values, finite gradients, and a painted density that conserves mass."""
+
+import math
+
+import pytest
+import torch
+
+from supercosm.deposit import paint_crop
+from supercosm.losses import PIXEL, density_distance, log_cosh, log_paint, weighted
+from supercosm.mesh import paint
+
+ZERO, TWO = torch.zeros(2, 3), torch.full((2, 3), 2.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("mse", 4.0), ("l1", 2.0), ("huber", 1.5), ("log_cosh", math.log(math.cosh(2.0)))]
+)
+def test_known_values(name, value):
+    assert float(PIXEL[name](TWO, ZERO)) == pytest.approx(value, rel=1e-6)
+    assert float(PIXEL[name](ZERO, TWO)) == pytest.approx(value, rel=1e-6)
+    assert float(PIXEL[name](TWO, TWO)) == pytest.approx(0, abs=1e-6)
+
+
+def test_log_cosh_is_quadratic_near_and_linear_far():
+    near, far = torch.tensor([1e-2]), torch.tensor([1e4])
+    assert float(log_cosh(near, torch.zeros(1))) == pytest.approx(0.5e-4, rel=1e-2)
+    assert float(log_cosh(far, torch.zeros(1))) == pytest.approx(1e4 - math.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", PIXEL)
+@pytest.mark.parametrize("size", [0.0, 1e-6, 1.0, 1e6])
+def test_gradients_are_finite(name, size):
+    output = torch.full((4,), size, requires_grad=True)
+    PIXEL[name](output, torch.zeros(4)).backward()
+    assert torch.isfinite(output.grad).all()
+
+
+def test_weights_add_up():
+    painted = (torch.ones(1, 1, 4, 4, 4), torch.zeros(1, 1, 4, 4, 4))
+    total = weighted({"mse": 0.5, "l1": 2.0, "density": 3.0}, TWO, ZERO, painted)
+    assert float(total) == pytest.approx(0.5 * 4 + 2 * 2 + 3 * 1)
+    assert float(density_distance(*painted)) == 1
+
+
+def test_particles_at_rest_make_a_uniform_density():
+    assert torch.equal(paint_crop(torch.zeros(2, 3, 4, 4, 4)), torch.ones(2, 1, 4, 4, 4))
+    shifted = paint_crop(torch.full((1, 3, 4, 4, 4), 0.3))
+    torch.testing.assert_close(shifted, torch.ones(1, 1, 4, 4, 4))
+
+
+def test_the_painted_crop_conserves_mass():
+    torch.manual_seed(0)
+    density = paint_crop(3 * torch.randn(2, 3, 8, 8, 8))
+    assert float(density.min()) >= 0
+    torch.testing.assert_close(density.mean(dim=(1, 2, 3, 4)), torch.ones(2), rtol=1e-5, atol=0)
+
+
+def test_the_painted_crop_of_a_whole_box_is_the_painted_box():
+    torch.manual_seed(0)
+    n, box = 8, 20.0
+    displacement = torch.randn(3, n, n, n)
+    lattice = torch.stack(torch.meshgrid(*((torch.arange(n) + 0.5) * box / n,) * 3, indexing="ij"))
+    positions = ((displacement + lattice) % box).reshape(3, -1).T.contiguous()
+    expected = torch.log1p(paint(positions, box, n))
+    torch.testing.assert_close(log_paint(displacement[None], box / n)[0, 0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_gradient_of_the_painted_density_is_that_of_finite_differences():
+    torch.manual_seed(0)
+    displacement = torch.randn(1, 3, 3, 3, 3, dtype=torch.float64, requires_grad=True)
+    other = torch.randn(1, 1, 3, 3, 3, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda d: density_distance(log_paint(d, 0.7), other), displacement)

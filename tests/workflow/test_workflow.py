@@ -1,0 +1,263 @@
+"""The workflow, run for real on the smoke configuration in a temporary folder, and what a user may do to it.
+
+One finished run is shared; a test that changes something does so in a copy of it.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from supercosm.config import entries, load_config
+from supercosm.files import locked
+from supercosm.snapshot import read_snapshot
+
+ROOT = Path(__file__).parents[2]
+RUN = Path("results/smoke")
+FOLLOW = ["evaluation/metrics.ecsv", "evaluation/spectra.ecsv", "report/index.html"]
+MODEL = ["history.csv", "loss.png", "model.json", "model.safetensors"]
+
+
+def command(folder, *arguments, overlays=()):
+    # a job may use one core here, so that two run at a time; commands beside this Python come first
+    snakemake = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-s",
+        ROOT / "Snakefile",
+        "--directory",
+        folder,
+        "--cores",
+        "2",
+    ]
+    threads = ["--set-threads", *(f"{rule}=1" for rule in ("simulate", "train", "superresolve", "sample"))]
+    return [*snakemake, *threads, "--configfile", "config/smoke.yaml", *overlays, *arguments]
+
+
+def environment():
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "OMP_WAIT_POLICY": "passive"}
+
+
+def snakemake(folder, *arguments, overlays=(), succeeds=True):
+    """Run Snakemake in a folder that holds config/; return everything it printed."""
+    call = command(folder, *arguments, overlays=overlays)
+    result = subprocess.run(
+        call, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert (result.returncode == 0) is succeeds, result.stdout
+    return result.stdout
+
+
+def planned(folder, *arguments, overlays=()):
+    """Return the files that a dry run would make, without results/smoke/ in front."""
+    printed = snakemake(folder, "-n", *arguments, overlays=overlays)
+    found = [file for line in re.findall(r"^ +output: (.+)$", printed, re.M) for file in line.split(", ")]
+    return {str(Path(file).relative_to(RUN)) for file in found}
+
+
+def overlay(folder, **content):
+    """Write one more overlay for a folder; return how to pass it."""
+    (folder / "more.yaml").write_text(yaml.safe_dump(content))
+    return ["more.yaml"]
+
+
+def after(*names, seeds=(4, 5)):
+    """Return what follows from new super-resolved boxes of these entries, figures aside."""
+    samples = {
+        e.name: e.samples
+        for e in entries(load_config([ROOT / "config" / f"{c}.yaml" for c in ("config", "smoke")]))
+    }
+    made = set(FOLLOW)
+    for name in names:
+        for seed in seeds:
+            made |= {f"superresolved/{name}/{seed}/{i + 1}.hdf5" for i in range(samples[name])}
+            made.add(f"measures/{name}/{seed}.ecsv")
+    return made
+
+
+def without_figures(files):
+    return {file for file in files if not file.startswith("figures/")}
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A finished smoke run: nobody writes here."""
+    folder = tmp_path_factory.mktemp("finished")
+    shutil.copytree(ROOT / "config", folder / "config")
+    snakemake(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "copy")
+    return tmp_path / "copy"
+
+
+def kill_when(call, folder, there, patience=120):
+    """Start a run, kill -9 it and all its jobs as soon as a file is there."""
+    with (folder / "killed.log").open("w") as log:
+        process = subprocess.Popen(
+            call, cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True
+        )
+        end = time.monotonic() + patience
+        while not there.exists() and process.poll() is None and time.monotonic() < end:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert there.exists(), (folder / "killed.log").read_text()
+
+
+def test_runs_to_a_self_contained_report(finished):
+    page = (finished / RUN / "report/index.html").read_text()
+    assert "data:image/png;base64," in page
+    assert not re.search(r'(src|href)="https?://[^"]+\.(js|css|png)"', page)
+    for entry in ("linear", "unet-drawn", "gan"):
+        assert entry in page
+    benchmarks = {path.name for path in (finished / RUN / "benchmarks").iterdir()}
+    assert benchmarks == {
+        "simulate",
+        "pair",
+        "train",
+        "superresolve",
+        "sample",
+        "measure",
+        "evaluate",
+        "report",
+    }
+    assert list((finished / RUN).rglob("*.part")) == []
+
+
+def test_a_finished_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in snakemake(finished, "-n")
+
+
+def test_a_setting_of_one_model_reruns_that_model_and_what_follows(finished, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("models: {gan: {critic_learning_rate: 0.001}}")
+    files = without_figures(planned(finished, overlays=[more]))
+    assert files == after("gan") | {f"models/gan/{name}" for name in MODEL}
+
+
+def test_a_setting_of_a_starting_model_reruns_those_that_start_from_it(finished, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("models: {unet: {training: {learning_rate: 0.001}}}")
+    files = without_figures(planned(finished, overlays=[more]))
+    trained = {f"models/{model}/{name}" for model in ("unet", "gan") for name in MODEL}
+    assert files == after("unet", "unet-drawn", "gan") | trained
+
+
+def test_one_more_test_seed_retrains_nothing(finished, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("seeds: {test: [4, 5, 6]}")
+    files = without_figures(planned(finished, overlays=[more]))
+    simulated = {"simulations/6/low.hdf5", "simulations/6/high.hdf5"}
+    assert files == simulated | after("low", "linear", "unet", "unet-drawn", "gan", seeds=[6])
+
+
+def test_report_settings_rerun_the_report_alone(finished, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("report: {zoom: 10.0}")
+    assert without_figures(planned(finished, overlays=[more])) == {"report/index.html"}
+
+
+def test_the_catalogue_entry_runs_the_same(tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    printed = snakemake(tmp_path, "-n", "-s", ROOT / "workflow/Snakefile")
+    assert re.search(r"^catalogue +1$", printed, re.M)
+    assert re.search(r"^total +33$", printed, re.M)
+
+
+def test_snakemakes_own_report_holds_figures_and_tables(finished, tmp_path):
+    snakemake(finished, "--report", tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    for words in ("Training", "Spectra", "Pictures", "Tables", "Transfer function"):
+        assert words in page
+
+
+def test_training_killed_finishes_with_the_same_numbers(finished, copy):
+    """Deleting a model folder reruns it and what follows; kill -9 on the way changes no number."""
+    shutil.rmtree(copy / RUN / "models/gan")
+    assert without_figures(planned(copy)) == after("gan") | {f"models/gan/{name}" for name in MODEL}
+    kill_when(command(copy), copy, copy / RUN / "checkpoints/gan/last.ckpt")
+    assert not (copy / RUN / "models/gan/model.safetensors").exists()
+    assert "resuming from" in snakemake(copy)
+    for file in ("models/gan/model.safetensors", "evaluation/metrics.ecsv"):
+        assert digest(copy / RUN / file) == digest(finished / RUN / file), file
+    assert "Nothing to be done" in snakemake(copy, "-n")
+
+
+def test_simulation_killed_leaves_no_half_file_and_finishes(finished, copy):
+    shutil.rmtree(copy / RUN / "simulations/3")
+    made = RUN / "simulations/3"
+    kill_when(command(copy, made / "high.hdf5"), copy, copy / made / "low.hdf5")
+    for path in (copy / made).glob("*.hdf5"):
+        read_snapshot(path)  # whole, or not there
+    snakemake(copy, made / "high.hdf5")
+    for name in ("low", "high"):
+        first, second = (read_snapshot(folder / made / f"{name}.hdf5") for folder in (finished, copy))
+        np.testing.assert_array_equal(first.positions, second.positions)
+        np.testing.assert_array_equal(first.velocities, second.velocities)
+    assert list((copy / RUN).rglob("*.part")) == []
+
+
+WRITER = """
+import os, signal, sys
+from pathlib import Path
+from supercosm.snapshot import read_snapshot, snapshot_writer
+snapshot = read_snapshot(sys.argv[1])
+with snapshot_writer(sys.argv[2], snapshot, len(snapshot.ids)) as write:
+    half = len(snapshot.ids) // 2
+    write(0, snapshot.positions[:half], snapshot.velocities[:half], snapshot.ids[:half])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_a_writer_killed_half_way_leaves_nothing_under_the_final_name(finished, tmp_path):
+    source, target = finished / RUN / "simulations/3/low.hdf5", tmp_path / "low.hdf5"
+    result = subprocess.run([sys.executable, "-c", WRITER, source, target])
+    assert result.returncode == -signal.SIGKILL
+    assert [path.suffix for path in tmp_path.iterdir()] == [".part"]
+    complete = WRITER.replace("    os.kill(os.getpid(), signal.SIGKILL)", "").replace("// 2", "")
+    subprocess.run([sys.executable, "-c", complete, source, target], check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["low.hdf5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ({"simulatoin": {"low": 8}}, ["unknown configuration key 'simulatoin'", "did you mean 'simulation'"]),
+        ({"seeds": {"test": [1]}}, ["seed 1", "'training'", "'test'"]),
+        ({"simulation": {"low": 24}}, ["high = 32", "low = 24"]),
+    ],
+)
+def test_a_bad_configuration_stops_before_anything_runs(tmp_path, content, words):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    printed = snakemake(tmp_path, overlays=overlay(tmp_path, **content), succeeds=False)
+    for word in words:
+        assert word in printed
+    assert "Traceback" not in printed
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_second_run_on_the_same_results_is_refused(tmp_path):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    with locked(tmp_path / RUN):
+        printed = snakemake(tmp_path, succeeds=False)
+    assert "another process is working in results/smoke" in printed
+    assert not (tmp_path / RUN / "simulations").exists()
