@@ -2,6 +2,7 @@
 
 import pytest
 from learning import boxes, high, low  # noqa: F401 - fixtures
+from simulations import tiny_config, tiny_simulations  # noqa: F401 - fixtures
 from synthetic_results import configuration, make_results
 
 

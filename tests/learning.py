@@ -1,4 +1,4 @@
-"""Fixtures of the learning tests: real simulations, 16³ and 32³ particles in 50 Mpc/h, and small models."""
+"""Fixtures of the learning tests: pairs of the tiny simulations (16³ and 32³ in 50 Mpc/h), small models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +13,16 @@ from supercosm.features import Features, measure_scales
 from supercosm.features import Scales as Units
 from supercosm.model import ModelCard, load_model, save_model
 from supercosm.pairs import PairFile, make_pairs
-from supercosm.simulate import simulate_pair
 from supercosm.snapshot import read_snapshot
 
-SIMULATION = {"low": 16, "high": 32, "box_size": 50.0, "steps": 6, "scale_factors": [0.5, 1.0]}
+SIMULATION = {"low": 16, "high": 32, "box_size": 50.0, "steps": 10, "scale_factors": [0.5, 1.0]}
 NETWORK = {"channels": 4, "levels": 1, "blocks": 1, "patch": 2}
 TRAINING = {"steps": 6, "crop": 16, "margin": 4, "validate_every": 2, "precision": "float32"}
 TRAINING_SEED, VALIDATION_SEED, TEST_SEED = 1, 2, 3
 
 
 def configuration(**model):
-    """Return a Config with one small model, "model", of the given settings; loss, network … as in config.Model."""
+    """Return a Config with one small model, named "model", of the given settings (see config.Model)."""
     network = {**NETWORK, **model.pop("network", {})}
     training = {**TRAINING, **model.pop("training", {})}
     settings = {"family": "unet", **model, "network": network, "training": training}
@@ -38,17 +37,19 @@ def configuration(**model):
 
 def _first(settings):
     keep = ("condition", "fields", "dimensions", "network", "training")
-    return {"family": "unet", "noise": settings.get("noise", "initial"), **{k: settings[k] for k in keep if k in settings}}
+    same = {k: settings[k] for k in keep if k in settings}
+    return {"family": "unet", "noise": settings.get("noise", "initial"), **same}
 
 
 @dataclass
 class Boxes:
-    """Files of the simulated seeds."""
+    """Files of the simulated seeds: their snapshots, and the folder of their pairs."""
 
+    simulations: dict[int, Path]
     folder: Path
 
     def snapshot(self, seed, resolution, tag=""):
-        return self.folder / str(seed) / f"{resolution}{tag}.hdf5"
+        return self.simulations[seed] / f"{resolution}{tag}.hdf5"
 
     def pairs(self, seed, tag=""):
         return self.folder / f"{seed}{tag}.pairs.hdf5"
@@ -60,12 +61,10 @@ class Boxes:
 
 
 @pytest.fixture(scope="session")
-def boxes(tmp_path_factory):
-    """Simulate three seeds at two times and make their pairs; do not change the files."""
-    found = Boxes(tmp_path_factory.mktemp("boxes"))
-    config = check({"simulation": SIMULATION})
+def boxes(tiny_simulations, tmp_path_factory):
+    """Make the pairs of three seeds at two times; do not change the files."""
+    found = Boxes(tiny_simulations, tmp_path_factory.mktemp("pairs"))
     for seed in (TRAINING_SEED, VALIDATION_SEED, TEST_SEED):
-        simulate_pair(config, seed, found.folder / str(seed))
         for tag in ("", "_a0.5000"):
             low, high = (found.snapshot(seed, resolution, tag) for resolution in ("low", "high"))
             make_pairs(low, high, found.pairs(seed, tag), slabs=4)
@@ -93,7 +92,7 @@ def crops_of(boxes, settings, seed=TRAINING_SEED, count=2):
 def small_family(boxes, **model):
     """Return an untrained family of the given settings, and a batch of crops for it."""
     settings = configuration(**model).models["model"]
-    batch = crops_of(boxes, settings)
+    batch = crops_of(boxes, settings, count=1)
     cell = SIMULATION["box_size"] / SIMULATION["high"]
     plain = Features(settings, cell, Units())
     scales = measure_scales(batch["low"], batch.get("small"), batch["high"], plain)

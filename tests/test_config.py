@@ -117,6 +117,11 @@ def test_entries_of_the_laptop_run():
         ({"models": {"a": {**UNET, "training": {"crop": 256}}}}, ["models.a.training.crop = 256", "128"]),
         ({"models": {"a": {**UNET, "training": {"crop": 61}}}}, ["crop = 61", "multiple"]),
         ({"models": {"a": {**UNET, "training": {"crop": 16}}}}, ["margin = 8", "crop = 16"]),
+        (
+            {"models": {"a": {**UNET, "network": {"levels": 4}, "training": {"crop": 32}}}},
+            ["crop", "2 cells"],
+        ),
+        ({"models": {"a": {**GAN, "training": {"margin": 28}}}}, ["critic 2 cells", "there are 3"]),
         ({"models": {"a": {**UNET, "condition": ["initial"]}}}, ["['initial']", "[low, initial]"]),
         ({"models": {"a": {**UNET, "dimensions": 2}}}, ["dimensions = 2", "fields: density"]),
         ({"models": {"a": {**UNET, "loss": {"ssim": 1}}}}, ["models.a.loss", "'ssim'", "'log_cosh'"]),

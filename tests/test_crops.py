@@ -141,7 +141,10 @@ def test_the_gradient_of_a_scalar_turns_as_a_vector():
 
     for axes, flips in SYMMETRIES:
         torch.testing.assert_close(
-            transform(gradient(scalar), axes, flips), gradient(transform(scalar, axes, flips)), atol=1e-6, rtol=0
+            transform(gradient(scalar), axes, flips),
+            gradient(transform(scalar, axes, flips)),
+            atol=1e-6,
+            rtol=0,
         )
 
 

@@ -19,9 +19,7 @@ KINDS = [
 def case(request, boxes):
     settings = configuration(**request.param).models["model"]
     crop = crops_of(boxes, settings)
-    scales = measure_scales(
-        crop["low"], crop.get("small"), crop["high"], Features(settings, CELL, Scales())
-    )
+    scales = measure_scales(crop["low"], crop.get("small"), crop["high"], Features(settings, CELL, Scales()))
     return Features(settings, CELL, scales), crop
 
 
@@ -62,7 +60,7 @@ def test_a_translation_or_boost_of_the_box_changes_nothing(boxes):
 
 
 def test_gradients_of_a_linear_flow_are_exact():
-    """ψ_i = Σ_j A_ij x_j has the gradient A everywhere; channel 3 axis + component holds ∂_axis ψ_component."""
+    """ψ_i = Σ_j A_ij x_j has the gradient A everywhere; channel 3 axis + component is ∂_axis ψ_component."""
     features = Features(configuration().models["model"], 2.0, Scales(gradient=0.5, shear=4.0))
     matrix = torch.arange(18.0).view(6, 3) / 10
     grid = torch.stack(torch.meshgrid(*(torch.arange(6.0),) * 3, indexing="ij"))

@@ -18,9 +18,7 @@ from supercosm.fields import (
 
 
 def field(data, dimensions=3):
-    return DensityField(
-        np.asarray(data, np.float32), 50.0, 0.5, Cosmology(Omega_m=0.3), dimensions, {"stage": "test"}
-    )
+    return DensityField(np.asarray(data, np.float32), 50.0, 0.5, Cosmology(Omega_m=0.3), dimensions, {"stage": "test"})
 
 
 def test_slabs_are_means_along_their_axis():

@@ -23,13 +23,18 @@ def test_file_appears_when_the_block_ends(tmp_path):
     assert list(target.parent.iterdir()) == [target]
 
 
+def fail(target, error):
+    with whole(target) as part:
+        part.write_text("half")
+        raise error("stop")
+
+
 @pytest.mark.parametrize("error", [ValueError, OSError, RuntimeError, KeyboardInterrupt, SystemExit])
 def test_error_leaves_what_was_there(tmp_path, error):
     target = tmp_path / "x.txt"
     target.write_text("old")
-    with pytest.raises(error), whole(target) as part:
-        part.write_text("half")
-        raise error("stop")
+    with pytest.raises(error):
+        fail(target, error)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -95,7 +100,8 @@ def test_size_limit_is_one_sentence_and_leaves_no_file(tmp_path):
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))\n"
         "zero = np.zeros((3, 48, 48, 48), np.float32)\n"
         "try:\n"
-        "    write_snapshot(sys.argv[1], from_lattice(zero, zero, 50.0, scale_factor=1.0, cosmology=Cosmology()))\n"
+        "    snapshot = from_lattice(zero, zero, 50.0, scale_factor=1.0, cosmology=Cosmology())\n"
+        "    write_snapshot(sys.argv[1], snapshot)\n"
         "except DataError as error:\n"
         "    print(error)\n"
     )

@@ -1,4 +1,4 @@
-"""Initial conditions: nested modes, the right spectrum, and Lagrangian perturbation theory with known answers."""
+"""Initial conditions: nested modes, the right spectrum, perturbation theory with known answers."""
 
 import math
 
@@ -65,7 +65,7 @@ def test_displacement_is_minus_the_gradient_of_the_inverse_laplacian():
 
 
 def test_low_and_high_share_every_mode_the_low_lattice_holds():
-    """Up-sampling the low displacement and adding the modes beyond its Nyquist frequency gives the high one."""
+    """The up-sampled low displacement plus the modes beyond its Nyquist frequency is the high one."""
     low, high = 8, 32
     phases = Phases(5)
     coarse = linear_displacement(phases, PLANCK, BOX, low)
@@ -125,7 +125,7 @@ def test_oblique_wave_has_no_second_order():
 
 
 def test_second_order_of_a_real_field_against_its_definition():
-    """∇·ψ₂ from finite differences of a smooth field, far below the Nyquist frequency: good to (k cell)²/6."""
+    """∇·ψ₂ from finite differences of a field far below the Nyquist frequency: good to (k cell)²/6."""
     n = 48
     first = upsample(linear_displacement(Phases(2), PLANCK, BOX, 4), n)
     cell = BOX / n

@@ -29,7 +29,7 @@ def smooth_field(n, seed=0, modes=3):
 def test_one_particle_is_shared_by_eight_cells():
     n = 6
     cell = BOX / n
-    # 0.25 cells right of the centre of cell 1, on the centre of cell 2, 0.75 beyond that of cell 5 (wraps to 0)
+    # 0.25 cells beyond the centre of cell 1, on the centre of cell 2, 0.75 beyond that of cell 5 (wraps)
     density = mesh.paint_mass(torch.tensor([[1.75, 2.5, 6.25]]) * cell, BOX, n)
     expected = torch.zeros(n, n, n)
     expected[1, 2, 5], expected[2, 2, 5], expected[1, 2, 0], expected[2, 2, 0] = (
@@ -79,7 +79,7 @@ def test_both_kicks_agree():
 
 
 def test_paint_is_differentiable():
-    """The slope of the weights against a finite difference, which is exact inside a cell: weights are linear."""
+    """The slope of the weights is a finite difference, which is exact inside a cell: weights are linear."""
     u = torch.rand(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 6 + 0.01
     goal = torch.randn(6**3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 

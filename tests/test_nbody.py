@@ -47,7 +47,7 @@ def test_plane_wave_follows_zeldovich_until_it_crosses(steps):
     first[1] = 0
     a = float(scale_factor_of_growth(PLANCK, 0.6))
     moved, particles = evolve(first, 0.05, a, steps)
-    # at D = 0.6 a quarter of the wave is squeezed into 6 mesh cells: the mesh softens the force there by 1 or 2 %
+    # at D = 0.6 a quarter of the wave is squeezed into 6 mesh cells, which soften the force by 1 or 2 %
     assert (moved[0] - 0.6 * first[0]).abs().max() < 0.02 * 0.6 * first.max()
     assert moved[1:].abs().max() < 1e-3  # nothing pulls sideways but rounding
     assert (particles.velocities[:, 0] - first[0].flatten()).abs().max() < 0.06 * first.max()
@@ -61,7 +61,7 @@ def test_few_steps_keep_second_order_perturbation_theory(steps):
     second = second_order_displacement(first, BOX)
     moved, _ = evolve(first, 0.05, 1.0, steps)
     found = ((moved - first) * second).sum() / (second**2).sum()
-    # third order is about A k = 0.1 of second order in single terms, less in this projection; the mesh adds 1 %
+    # third order is about A k = 0.1 of second order, less in this projection; the mesh adds 1 %
     assert found.item() == pytest.approx(growth(PLANCK, 1.0).second, rel=0.03)
 
 
@@ -130,7 +130,7 @@ def test_mass_and_momentum_are_conserved(runs):
 
 
 def test_twenty_steps_are_converged(runs):
-    """Against 80 steps: power within 2 % and correlation above 0.99 below half the particles' Nyquist frequency."""
+    """Against 80 steps: power within 2 %, correlation above 0.99 below half the Nyquist frequency."""
     fields = {steps: paint(p.positions, BOX, 64)[None] for steps, p in runs.items()}
     edges = np.array([0.5, 2.5, 5, 8])
     spectra = {s: compare(fields[s], fields[80], BOX, edges, window=CLOUD_IN_CELL) for s in (20, 40)}
@@ -175,7 +175,7 @@ def test_steps_meet_every_output(spacing, outputs):
     simulation = Simulation(scale_factors=outputs, spacing=spacing)
     times = nbody.time_steps(simulation, PLANCK)
     assert set(outputs) <= set(times)
-    assert all(later > earlier for earlier, later in zip(times[:-1], times[1:], strict=True))
+    assert all(np.diff(times) > 0)
     assert times[0] == pytest.approx(simulation.start)
     assert simulation.steps <= len(times) - 1 <= simulation.steps + len(outputs)
 

@@ -86,7 +86,7 @@ def test_hash_is_splitmix64():
 
 
 def test_numbers_never_change():
-    """A change here changes every simulation and every sample: results that were published could not be remade."""
+    """A change here changes every simulation and sample: published results could not be made again."""
     got = noise.white_noise(KEY, (torch.arange(4), torch.zeros(1), torch.zeros(1)))
     assert got.tolist() == pytest.approx([1.5798672437, -0.0613254309, -0.2657970190, 1.1965787411], rel=1e-6)
 

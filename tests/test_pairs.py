@@ -38,7 +38,11 @@ def test_shapes_and_attributes(file):
         assert file.read(f"{group}/velocity").shape == (3, n, n, n)
         assert file.read(f"{group}/density").shape == (1, n, n, n)
         assert file.read(f"{group}/slabs").shape == (3, 4, n, n)
-    for name, shape in (("displacement", (3, 32, 32, 32)), ("overdensity", (1, 32, 32, 32)), ("slabs", (3, 4, 32, 32))):
+    for name, shape in (
+        ("displacement", (3, 32, 32, 32)),
+        ("overdensity", (1, 32, 32, 32)),
+        ("slabs", (3, 4, 32, 32)),
+    ):
         assert file.read(f"initial/{name}").shape == shape
 
 
@@ -157,9 +161,7 @@ def test_particles_that_are_not_where_their_ids_say_are_refused(high):
 
 def test_an_odd_lattice_is_refused(low):
     few = slice(0, 5**3)
-    odd = dataclasses.replace(
-        low, positions=low.positions[few], velocities=low.velocities[few], ids=low.ids[few]
-    )
+    odd = dataclasses.replace(low, positions=low.positions[few], velocities=low.velocities[few], ids=low.ids[few])
     with pytest.raises(DataError, match="5 particles per side"):
         check_lattice(odd)
 

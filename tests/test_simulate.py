@@ -1,4 +1,4 @@
-"""Whole simulations: power against HMcode-2020, agreement of the two resolutions, outputs, and identical reruns."""
+"""Whole simulations: power against HMcode-2020, agreement of resolutions, outputs, identical reruns."""
 
 import hashlib
 import os
@@ -35,8 +35,8 @@ def hmcode(k):
 def test_power_agrees_with_hmcode():
     """64³ particles in 200 Mpc/h, 0.1 < k < k_Ny/4 = 0.25 h/Mpc, averaged over 12 seeds of fixed amplitude.
 
-    One seed scatters by 7 % (its non-linear modes, not its linear ones), so twelve by 2 %; HMcode-2020 itself is good
-    to 2.5 %. Measured over 24 seeds: 1.03, 1.00, 1.00, 0.98 ± 0.01 in these bins.
+    One seed scatters by 7 % (its non-linear modes, not its linear ones), so twelve by 2 %; HMcode-2020
+    itself is good to 2.5 %. Measured over 24 seeds: 1.03, 1.00, 1.00, 0.98 ± 0.01 in these bins.
     """
     box, cells = 200.0, 64
     edges = np.array([3.5, 4.7, 5.7, 6.9, 8.0])  # k from 0.11 to 0.25 h/Mpc
@@ -66,7 +66,7 @@ def density(snapshot, cells):
 
 
 def test_low_and_high_agree_on_large_scales():
-    """r > 0.99 below a quarter of the low run's Nyquist frequency: the same modes, moved by the same physics."""
+    """r > 0.99 below a quarter of the low run's Nyquist frequency: the same modes, the same physics."""
     config = Config(
         device="cpu", simulation=Simulation(box_size=100.0, low=32, high=64), superresolution={"tile": 8}
     )

@@ -203,8 +203,7 @@ def test_every_flipped_bit_is_seen_or_harmless(written):
         path.write_bytes(damaged)
         try:
             after = read_snapshot(path)
-        except DataError as error:
-            assert "\n" not in str(error)
+        except DataError:
             refused += 1
             continue
         for name in ("positions", "velocities", "ids"):

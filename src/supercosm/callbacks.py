@@ -22,17 +22,15 @@ from supercosm.files import whole
 log = logging.getLogger("supercosm")
 
 COLUMNS = (
-    "step seconds learning_rate train_loss validation_loss crops_per_second "
-    "critic_loss critic_real critic_fake penalty adversarial_loss"
-).split()
+    *("step", "seconds", "learning_rate", "train_loss", "validation_loss", "crops_per_second"),
+    *("critic_loss", "critic_real", "critic_fake", "penalty", "adversarial_loss"),
+)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are whole or not there, so that a kill while saving loses nothing; flipped bits are found."""
+    """Checkpoints, whole or not there: a kill while saving loses nothing, and flipped bits are found."""
 
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
-    ) -> None:
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write beside, sync, rename."""
         with whole(path) as part:
             torch.save(checkpoint, part)
@@ -45,9 +43,7 @@ class WholeCheckpoints(TorchCheckpointIO):
         except (OSError, zipfile.BadZipFile) as error:
             damaged = error
         if damaged is not None:
-            raise DataError(
-                f"the checkpoint {path} is damaged ({damaged}); delete it to train from the start"
-            )
+            raise DataError(f"the checkpoint {path} is damaged ({damaged}); delete it to train from the start")
         return super().load_checkpoint(path, *arguments, **more)
 
 

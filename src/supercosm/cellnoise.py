@@ -23,7 +23,7 @@ class CellNoise:
         self.seeds, self.origins, self.cells = seeds, origins, cells
 
     def __call__(self, site: int, stride: int, like: Tensor) -> Tensor:
-        """Return noise (b, 1, …) for an injection site whose cells are `stride` high-resolution cells wide."""
+        """Return noise (b, 1, …) for an injection site whose cells are `stride` high-resolution ones wide."""
         period = self.cells // stride
         fields = []
         for seed, origin in zip(self.seeds, self.origins, strict=True):

@@ -186,6 +186,11 @@ class Model(Settings):
         "displacement", description="Lagrangian displacement and velocity, or log(1 + density) on a mesh"
     )
     dimensions: Literal[2, 3] = Field(3, description="3, or 2 for projected density slabs")
+    velocity_weight: float = Field(
+        0.2,
+        gt=0,
+        description="factor on velocity errors in the loss: most of their variance is unpredictable virial motion",
+    )
     scale_factor: float | None = Field(None, description="output to train on; none: the last one")
     network: Network = Network()
     training: Training = Training()
@@ -203,12 +208,19 @@ class Model(Settings):
             raise ValueError(
                 f"training.crop = {self.training.crop} is not a multiple of patch × 2^(levels-1) = {unit}"
             )
+        _check_cells("the coarsest level of the network", self.training.crop // unit)
         return self
 
     @property
     def sees_initial(self) -> bool:
         """Whether the network takes the small-scale linear modes as input channels."""
         return "initial" in self.condition or self.noise == "initial"
+
+
+def _check_cells(where: str, cells: int) -> None:
+    """Refuse two cells a side: oneDNN's bfloat16 weight gradient of a 3³ convolution reads stray memory there."""
+    if cells < 3:
+        raise ValueError(f"training.crop leaves {where} {cells} cells a side; enlarge it so that there are 3")
 
 
 class Unet(Model):
@@ -252,6 +264,17 @@ class Gan(Model):
     def _density_term(self) -> Gan:
         if "density" in self.loss and self.fields != "displacement":
             raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
+        return self
+
+    @model_validator(mode="after")
+    def _critic_has_room(self) -> Gan:
+        seen = self.training.crop - 2 * self.training.margin
+        if seen % (2 * self.network.patch):
+            raise ValueError(
+                f"training.crop − 2 margin = {seen} is not a multiple of 2 × patch = {2 * self.network.patch}, "
+                "which the critic needs"
+            )
+        _check_cells("the coarse level of the critic", seen // (2 * self.network.patch))
         return self
 
 

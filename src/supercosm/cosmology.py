@@ -44,8 +44,8 @@ class Growth:
 def _growth_table(cosmology: Cosmology) -> tuple[CubicSpline, CubicSpline]:
     """Solve the growth equations in ln a from deep in matter domination, where D = a and E = −3/7 a².
 
-    D'' + (2 + d ln H/d ln a) D' = 3/2 Ωm(a) D and E'' + (2 + d ln H/d ln a) E' = 3/2 Ωm(a) (E − D²), with ′ = d/d ln a
-    (Bernardeau et al. 2002, sections 2.4 and 2.7).
+    D'' + (2 + d ln H/d ln a) D' = 3/2 Ωm(a) D and E'' + (2 + d ln H/d ln a) E' = 3/2 Ωm(a) (E − D²), with
+    ' = d/d ln a (Bernardeau et al. 2002, sections 2.4 and 2.7).
     """
 
     def slope(ln_a: float, state: np.ndarray) -> list[float]:
@@ -81,7 +81,7 @@ def scale_factor_of_growth(cosmology: Cosmology, D: float | np.ndarray) -> float
 
 @cache
 def linear_power(cosmology: Cosmology) -> CubicSpline:
-    """Return ln P(ln k) of the linear matter power today, k in h/Mpc and P in (Mpc/h)³, from CAMB, rescaled to σ8."""
+    """Return ln P(ln k) of today's linear matter power from CAMB, rescaled to σ8: k [h/Mpc], P [(Mpc/h)³]."""
     wave_numbers, power = _camb(cosmology)
     return CubicSpline(np.log(wave_numbers), np.log(power))
 
@@ -113,7 +113,7 @@ def _camb(cosmology: Cosmology) -> tuple[np.ndarray, np.ndarray]:
 
 
 def camb_parameters(cosmology: Cosmology, A_s: float, **nonlinear: str):
-    """Set up CAMB for this cosmology with massless neutrinos: linear, or non-linear with e.g. halofit_version."""
+    """Set up CAMB with massless neutrinos: linear, or non-linear given e.g. `halofit_version`."""
     import camb
 
     h2 = cosmology.h**2

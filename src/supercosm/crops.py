@@ -7,7 +7,7 @@ seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -26,10 +26,8 @@ Crop = dict[str, Tensor]
 class Crops(Dataset):
     """Crops of the pair files as physical fields: `low` with a border cell, `small` where used, `high`."""
 
-    def __init__(
-        self, files: Sequence[PairFile], model: Model, unit: int, *, seed: int, augment: bool
-    ) -> None:
-        """`unit`: crop origins are multiples of this many high-resolution cells (and of low-resolution ones)."""
+    def __init__(self, files: Sequence[PairFile], model: Model, unit: int, *, seed: int, augment: bool) -> None:
+        """Prepare crops whose origins are multiples of `unit` high-resolution cells and of a low one."""
         self.files, self.model, self.seed, self.augment = list(files), model, seed, augment
         self.factor = self.files[0].high // self.files[0].low
         self.unit = math.lcm(unit, self.factor)
@@ -154,7 +152,7 @@ class StepSampler(torch.utils.data.Sampler[int]):
         """Move to an epoch; Lightning calls this, after a resume too."""
         self.epoch = epoch
 
-    def __iter__(self):  # noqa: ANN204
+    def __iter__(self) -> Iterator[int]:
         """Iterate over the crop indices of this epoch."""
         return iter(range(self.epoch * self.length, (self.epoch + 1) * self.length))
 

@@ -40,6 +40,7 @@ class Features:
         self.density = model.fields == "density"
         self.dimensions, self.sees_initial = model.dimensions, model.sees_initial
         self.cell, self.scales = cell, scales
+        self.velocity_weight = model.velocity_weight
 
     @property
     def inputs(self) -> int:
@@ -73,6 +74,10 @@ class Features:
     def decode(self, output: Tensor, low: Tensor) -> Tensor:
         """Turn the network's output into physical fields like `high`."""
         return self._inner(low) + output * self._unit(output)
+
+    def weigh(self, x: Tensor) -> Tensor:
+        """Scale the velocity channels of an output or target to their weight in the loss."""
+        return x if self.density else torch.cat([x[:, :3], self.velocity_weight * x[:, 3:]], dim=1)
 
     def _unit(self, like: Tensor) -> Tensor:
         scales = self.scales

@@ -41,9 +41,7 @@ class DensityField:
                 f"a density field of {self.dimensions} dimensions has shape {expected}, not {self.data.shape}"
             )
         if not np.isfinite(self.data).all() or self.data.min() < 0:
-            raise DataError(
-                "a density field must be finite and nowhere negative; this one is not: make it again"
-            )
+            raise DataError("a density field must be finite and nowhere negative; this one is not: make it again")
 
     @property
     def thickness(self) -> float:
@@ -52,7 +50,7 @@ class DensityField:
 
 
 def density_of(snapshot: Snapshot, cells: int, slabs: int | None = None) -> DensityField:
-    """Paint a snapshot onto (cells,)*3 by cloud in cell; with `slabs`, project it along z onto so many slabs."""
+    """Paint a snapshot onto (cells,)*3 by cloud in cell; with `slabs`, project it along z onto so many."""
     data = paint(snapshot.positions, snapshot.box_size, cells).numpy()
     return DensityField(
         data=data if slabs is None else slabs_of(data, slabs),

@@ -18,7 +18,7 @@ import h5py
 
 from supercosm.errors import DataError, SupercosmError
 
-METADATA = "v110"  # HDF5's oldest format with checksums on attributes and headers as well; fletcher32 guards the data
+METADATA = "v110"  # HDF5's format with checksums on attributes and structure too; fletcher32 guards the data
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -42,8 +42,8 @@ def whole(path: str | Path) -> Iterator[Path]:
         if not _is_full(error):
             raise
         raise DataError(
-            f"the disk is full (or a quota is used up): {path} was not written; free some space in {path.parent} "
-            "and run again"
+            f"the disk is full (or a quota is used up): {path} was not written; "
+            f"free some space in {path.parent} and run again"
         ) from error
     finally:
         if part.exists():
@@ -59,7 +59,7 @@ class _Output:
     """A binary file that keeps its first error and lets later writes pass: HDF5 crashes when one fails."""
 
     def __init__(self, path: Path) -> None:
-        self._file = open(path, "w+b", buffering=0)
+        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by the writer
         self._error: OSError | None = None
         self.read, self.readinto = self._file.read, self._file.readinto
         self.seek, self.tell, self.close = self._file.seek, self._file.tell, self._file.close
@@ -97,8 +97,8 @@ class _Output:
 def hdf5_writer(path: str | Path) -> Iterator[h5py.File]:
     """Open an HDF5 file to write, whole or not at all, with checksums on everything but the data.
 
-    Give every dataset `fletcher32=True`, and every string attribute as `numpy.bytes_`, which stays in the checked
-    header.
+    Give every dataset `fletcher32=True`, and every string attribute as `numpy.bytes_`, which stays in the
+    checked header.
     """
     with whole(path) as part, closing(_Output(part)) as output:
         with h5py.File(output, "w", libver=(METADATA, METADATA)) as file:
@@ -121,7 +121,8 @@ def hdf5_reader(path: str | Path, kind: str) -> Iterator[h5py.File]:
         # h5py has no error class of its own: a flipped bit can surface as any of these
         why = " ".join(str(error).split())
         raise DataError(
-            f"{path} cannot be read as a {kind} (truncated, damaged or of another kind: {why}); delete it and make it again"
+            f"{path} cannot be read as a {kind} (truncated, damaged or of another kind: {why}); "
+            "delete it and make it again"
         ) from error
 
 

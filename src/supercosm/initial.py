@@ -1,7 +1,8 @@
 """Nested Gaussian initial conditions and Lagrangian perturbation theory.
 
-A mode's Gaussian number depends on (seed, integer wave vector) alone, so runs of one seed at any two resolutions
-share every mode below the coarser Nyquist frequency. Nyquist planes are zero: they have no definite phase.
+A mode's Gaussian number depends on (seed, integer wave vector) alone, so runs of one seed at any two
+resolutions share every mode below the coarser Nyquist frequency. Nyquist planes are zero: they have no
+definite phase.
 
 Fourier convention: f(x) = Σ f_k exp(i k·x), so <|δ_k|²> = P(k) / V. Lattice points are at (i + 1/2) L/n.
 """
@@ -45,7 +46,7 @@ class Phases:
 
 
 def linear_modes(phases: Phases, cosmology: Cosmology, box_size: float, wave: Wave) -> torch.Tensor:
-    """Return the linear overdensity modes today at integer wave vectors, complex64, without a lattice phase."""
+    """Return today's linear overdensity modes at integer wave vectors, complex64, without a lattice phase."""
     return noise.white_modes(phases.key, wave, phases.fixed) * _amplitude(cosmology, box_size, wave)
 
 
@@ -58,9 +59,10 @@ def _amplitude(cosmology: Cosmology, box_size: float, wave: Wave) -> torch.Tenso
 
 
 def selected(wave: Wave, cells: int, beyond: int | None) -> torch.Tensor:
-    """Tell which modes a lattice of `cells` holds: below its Nyquist frequency and, given `beyond`, not below that of
-    a lattice of `beyond` points per side (cubes in wave-vector space, as the lattices have them).
-    """  # noqa: D205
+    """Tell which modes a lattice of `cells` points per side holds and, given `beyond`, one of those does not.
+
+    A lattice holds the modes below its Nyquist frequency: a cube in wave-vector space.
+    """
     largest = torch.stack(torch.broadcast_tensors(*(w.abs() for w in wave))).amax(0)
     inside = largest < cells // 2
     return inside if beyond is None else inside & (largest >= beyond // 2)
@@ -71,8 +73,8 @@ def displacement_modes(
 ) -> Iterator[torch.Tensor]:
     """Yield the three components of the linear displacement modes today [Mpc/h], ψ_k = i k δ_k / k².
 
-    They carry the phase that puts lattice points at cell centres. `beyond`: only the modes that a lattice of so many
-    points per side does not hold.
+    They carry the phase that puts lattice points at cell centres. `beyond`: only the modes that a lattice
+    of so many points per side does not hold.
     """
     delta = linear_modes(phases, cosmology, box_size, wave) * selected(wave, cells, beyond)
     squared = sum(w.double() ** 2 for w in torch.broadcast_tensors(*wave))
@@ -102,7 +104,7 @@ def linear_displacement(
 def overdensity_modes(
     phases: Phases, cosmology: Cosmology, box_size: float, cells: int, wave: Wave, beyond: int | None = None
 ) -> Iterator[torch.Tensor]:
-    """Yield the linear overdensity modes today, for lattice points at cell centres; `beyond` as for displacements."""
+    """Yield the linear overdensity modes today for points at cell centres; `beyond` as for displacements."""
     delta = linear_modes(phases, cosmology, box_size, wave) * selected(wave, cells, beyond)
     yield delta * _to_cell_centres(wave, cells)
 

@@ -31,8 +31,8 @@ PIXEL: Mapping[str, Pixel] = {
 def log_paint(displacement: Tensor, cell: float) -> Tensor:
     """Paint a crop of particles and compress: log(1 + ρ) on the crop's own cells.
 
-    displacement: (b, 3, n, n, n) [Mpc/h] relative to the crop; cell: lattice spacing [Mpc/h]. Returns (b, 1,
-    n, n, n).
+    displacement: (b, 3, n, n, n) [Mpc/h] relative to the crop; cell: lattice spacing [Mpc/h].
+    Returns (b, 1, n, n, n).
     """
     return torch.log1p(paint_crop(displacement / cell))
 

@@ -1,8 +1,8 @@
 """The periodic mesh: cloud-in-cell painting and readout, gravity's gradient, Fourier up-sampling.
 
-Positions are comoving Mpc/h; cell i of a mesh of n cells in a box L spans [i, i+1) L/n and has its centre at
-(i + 1/2) L/n. On the CPU painting and readout run in numba over a fixed number of particle blocks, so the result
-is bit for bit the same on any number of threads; on CUDA they are torch operations.
+Positions are comoving Mpc/h; cell i of a mesh of n cells in a box L spans [i, i+1) L/n and has its centre
+at (i + 1/2) L/n. On the CPU painting and readout run in numba over a fixed number of particle blocks, so
+the result is bit for bit the same on any number of threads; on CUDA they are torch operations.
 """
 
 from __future__ import annotations
@@ -46,23 +46,33 @@ def _paint_blocks(positions: np.ndarray, per_length: float, meshes: np.ndarray) 
             mesh[x1, y1, z1] += wx * wy * wz
 
 
+@numba.njit(parallel=True, fastmath=False, cache=True)
+def _add_blocks(meshes: np.ndarray, scale: float) -> None:
+    """Replace the first mesh by scale × the sum of all, in one pass: memory is what painting waits for."""
+    blocks, n = meshes.shape[0], meshes.shape[1]
+    factor = np.float32(scale)
+    for x in numba.prange(n):
+        for y in range(n):
+            for z in range(n):
+                total = meshes[0, x, y, z]
+                for block in range(1, blocks):
+                    total += meshes[block, x, y, z]
+                meshes[0, x, y, z] = factor * total
+
+
 def paint(positions: np.ndarray | torch.Tensor, box_size: float, cells: int) -> torch.Tensor:
-    """Paint particles (N, 3) [Mpc/h] onto a periodic mesh by cloud in cell: 1 + δ, float32 (cells,)*3, mean 1."""
-    mesh = paint_mass(torch.as_tensor(positions), box_size, cells)
-    mesh *= cells**3 / len(positions)
-    return mesh
+    """Paint particles (N, 3) [Mpc/h] on a periodic mesh by cloud in cell: 1 + δ, float32 (cells,)*3."""
+    return paint_mass(torch.as_tensor(positions), box_size, cells, cells**3 / len(positions))
 
 
-def paint_mass(positions: torch.Tensor, box_size: float, cells: int) -> torch.Tensor:
-    """Paint particles (N, 3) of unit mass [Mpc/h] by cloud in cell: float32 (cells,)*3 with sum N."""
+def paint_mass(positions: torch.Tensor, box_size: float, cells: int, mass: float = 1.0) -> torch.Tensor:
+    """Paint particles (N, 3) [Mpc/h] of equal mass by cloud in cell: float32 (cells,)*3 with sum N × mass."""
     if positions.device.type == "cpu":
         meshes = np.zeros((BLOCKS, cells, cells, cells), np.float32)
         _paint_blocks(positions.contiguous().numpy(), cells / box_size, meshes)
-        total = torch.from_numpy(meshes[0])
-        for other in meshes[1:]:
-            total += torch.from_numpy(other)
-        return total
-    return _paint_torch(positions, box_size, cells)
+        _add_blocks(meshes, mass)
+        return torch.from_numpy(meshes[0])
+    return _paint_torch(positions, box_size, cells).mul_(mass)
 
 
 def _paint_torch(positions: torch.Tensor, box_size: float, cells: int) -> torch.Tensor:
@@ -73,7 +83,7 @@ def _paint_torch(positions: torch.Tensor, box_size: float, cells: int) -> torch.
 
 
 def corners(u: torch.Tensor, cells: int):
-    """Yield flat cell index and cloud-in-cell weight of the eight cells around positions u (N, 3) in cell units.
+    """Yield flat index and cloud-in-cell weight of the eight cells around positions u (N, 3), in cell units.
 
     Differentiable in u through the weights.
     """
@@ -92,7 +102,7 @@ def corners(u: torch.Tensor, cells: int):
 
 @numba.njit(inline="always")
 def _stencil(position: float, per_length: float, n: int, index: np.ndarray, slope: np.ndarray) -> float:
-    """Fill the six cells around a position and the weights of their read-out four-point difference (times 12 cells).
+    """Fill in the six cells around a position and the weights that difference and read them (times 12).
 
     Returns the cloud-in-cell weight of the fourth cell; the third has the rest.
     """
@@ -161,8 +171,9 @@ def kick(
 ) -> None:
     """Replace velocities (N, 3) in place by α velocities − β ∇potential at the positions (N, 3) [Mpc/h].
 
-    The gradient is the four-point finite difference of the mesh potential, read out with the cloud-in-cell weights
-    that painted the mass: the same kernel both ways makes the forces antisymmetric, so momentum is conserved.
+    The gradient is the four-point finite difference of the mesh potential, read out with the cloud-in-cell
+    weights that painted the mass: the same kernel both ways makes the forces antisymmetric, so momentum
+    is conserved.
     """
     n = potential.shape[0]
     cell = box_size / n
@@ -209,11 +220,12 @@ def wave_numbers(
 def interpolation_matrix(low: int, high: int, first: int = 0, count: int | None = None) -> torch.Tensor:
     """Return rows first…first+count of the periodic sinc interpolation from lattice `low` to lattice `high`.
 
-    Both lattices have their points at (i + 1/2) L/n, so the half-cell shift between them is part of the matrix. Rows
-    are taken modulo `high`, so a halo across the boundary costs nothing. float32 (count, low); `low` is even.
+    Both lattices have their points at (i + 1/2) L/n, so the half-cell shift between them is part of the
+    matrix. Rows are taken modulo `high`, so a halo across the boundary costs nothing. float32 (count,
+    low); `low` is even.
 
-    The kernel is D(u) = sin(π u) / (n tan(π u / n)) with u in low cells: the trigonometric interpolant whose Nyquist
-    mode is real (Trefethen 2000, Spectral Methods in MATLAB, eq. 3.7).
+    The kernel is D(u) = sin(π u) / (n tan(π u / n)) with u in low cells: the trigonometric interpolant whose
+    Nyquist mode is real (Trefethen 2000, Spectral Methods in MATLAB, eq. 3.7).
     """
     count = high if count is None else count
     rows = torch.arange(first, first + count, dtype=torch.float64) % high
@@ -226,10 +238,10 @@ def interpolation_matrix(low: int, high: int, first: int = 0, count: int | None 
 
 def upsample(
     field: torch.Tensor, high: int, first: tuple[int, int, int] = (0, 0, 0), count: int | None = None
-):
-    """Interpolate a periodic field (channel, n, n, n) in Fourier space to a cube of `count` points of lattice `high`.
+) -> torch.Tensor:
+    """Interpolate a periodic field (channel, n, n, n) in Fourier space to `count`³ points of lattice `high`.
 
-    The cube starts at `first` (periodic). Memory: the field, and intermediate products of at most count n² and
+    They start at `first` (periodic). Memory: the field, and intermediate products of at most count n² and
     count² n values per channel. Returns (channel, count, count, count).
     """
     for axis in range(3):

@@ -23,9 +23,7 @@ from supercosm.networks.multiscale import MultiScale
 from supercosm.snapshot import Snapshot
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
-TOLERANCE = (
-    0.01  # relative difference of spacing, time and cosmology that a model is used across without a word
-)
+TOLERANCE = 0.01  # relative difference of spacing, time and cosmology that a model is used across without a word
 
 
 class ModelCard(Settings):
@@ -67,22 +65,17 @@ class Model:
     def check_covers(self, snapshot: Snapshot) -> None:
         """Raise CoverageError when a snapshot differs from what the model was trained on."""
         card = self.card
-        parameters = (
-            Cosmology.model_fields if snapshot.provenance else ["Omega_m"]
-        )  # foreign headers lack the others
+        parameters = Cosmology.model_fields if snapshot.provenance else ["Omega_m"]  # foreign headers lack the others
         for what, value, known in (
             ("lattice spacing [Mpc/h]", snapshot.box_size / snapshot.side, [card.low_spacing]),
             ("scale factor", snapshot.scale_factor, [card.scale_factor]),
-            *(
-                (p, getattr(snapshot.cosmology, p), [getattr(c, p) for c in card.cosmologies])
-                for p in parameters
-            ),
+            *((p, getattr(snapshot.cosmology, p), [getattr(c, p) for c in card.cosmologies]) for p in parameters),
         ):
             if all(abs(value / k - 1) > TOLERANCE for k in known):
                 expected = ", ".join(f"{k:g}" for k in sorted(set(known)))
                 raise CoverageError(
-                    f"model '{card.name}' was trained for {what} = {expected}, but the snapshot has {value:g}; train a "
-                    "model on such runs, or apply this one all the same with --override (override=True)"
+                    f"model '{card.name}' was trained for {what} = {expected}, but the snapshot has {value:g}; "
+                    "train a model on such runs, or apply this one all the same with --override (override=True)"
                 )
 
 
@@ -111,21 +104,15 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Model:
     folder = Path(folder)
     for name in (CARD, WEIGHTS):
         if not (folder / name).is_file():
-            raise DataError(
-                f"{folder} is no model folder: it lacks {name}; train a model or correct the path"
-            )
+            raise DataError(f"{folder} is no model folder: it lacks {name}; train a model or correct the path")
     try:
         card = ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(
-            f"{folder / CARD} is no model card of this version: {where}: {first['msg']}"
-        ) from None
+        raise DataError(f"{folder / CARD} is no model card of this version: {where}: {first['msg']}") from None
     if sha256(folder / WEIGHTS) != card.weights_sha256:
-        raise DataError(
-            f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again"
-        )
+        raise DataError(f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again")
     features = Features(card.settings, card.low_spacing / card.factor, card.scales)
     network = build_network(card.settings, features)
     try:

@@ -1,8 +1,8 @@
 """Particle-mesh gravity and its time stepping.
 
 The growth factor D is the time, v = dx/dD the velocity: the Zel'dovich motion is then force-free. Steps are
-drift–kick–drift with BullFrog weights (Rampf, List & Hahn 2025, JCAP 02, 020), which follow second-order Lagrangian
-perturbation theory exactly, so that few steps suffice. Positions in comoving Mpc/h.
+drift–kick–drift with BullFrog weights (Rampf, List & Hahn 2025, JCAP 02, 020), which follow second-order
+Lagrangian perturbation theory exactly, so that few steps suffice. Positions in comoving Mpc/h.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from supercosm.initial import Phases, linear_displacement, second_order_displace
 
 @dataclass
 class Particles:
-    """State of a run: positions (N, 3), not wrapped [Mpc/h], and velocities dx/dD (N, 3) [Mpc/h], at scale factor a."""
+    """State of a run at scale factor a: positions (N, 3), not wrapped, velocities dx/dD (N, 3) [Mpc/h]."""
 
     positions: torch.Tensor
     velocities: torch.Tensor
@@ -56,7 +56,8 @@ def start(
 def time_steps(simulation: Simulation, cosmology: Cosmology) -> list[float]:
     """List the scale factors between steps, from the start through every output.
 
-    Steps are as uniform in a (or D) as hitting each output allows: each stretch gets its share, at least one.
+    Steps are as uniform in a (or D) as hitting each output allows: each stretch gets its share, at least
+    one.
     """
     outputs = simulation.scale_factors
     edges = np.array([simulation.start, *outputs])
@@ -129,7 +130,7 @@ def run(
     device: torch.device | str = "cpu",
     tick: Callable[[], None] = lambda: None,
 ) -> Iterator[Particles]:
-    """Simulate `cells`³ particles and yield their state at every output; it is changed in place afterwards."""
+    """Simulate `cells`³ particles; yield their state at every output, changed in place afterwards."""
     times: Sequence[float] = time_steps(simulation, cosmology)
     particles = start(phases, cosmology, simulation.box_size, cells, times[0], device)
     gravity = Gravity(simulation.mesh * cells, simulation.box_size, device)
@@ -146,6 +147,6 @@ def peculiar_velocity(particles: Particles, cosmology: Cosmology) -> torch.Tenso
 
 
 def velocity_factor(cosmology: Cosmology, a: float) -> float:
-    """Return a H f D: peculiar velocity [km/s] per dx/dD [Mpc/h]; also linear velocity per linear displacement today."""
+    """Return a H f D: peculiar velocity [km/s] per dx/dD [Mpc/h], or per linear displacement today."""
     g = growth(cosmology, a)
     return a * HUBBLE * float(expansion(cosmology, a)) * g.f * g.D

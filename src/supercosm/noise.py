@@ -1,8 +1,9 @@
 """Gaussian noise as a pure function of (seed, integer coordinates).
 
-Nothing is stored and nothing depends on the order of drawing: any part of a field, at any resolution, on any
-number of tiles, gets the same numbers. Coordinates and seed go through the splitmix64 finaliser (Steele, Lea & Flood
-2014, OOPSLA), the hash becomes two uniform numbers, and Box–Muller makes them Gaussian.
+Nothing is stored and nothing depends on the order of drawing: any part of a field, at any resolution, on
+any number of tiles, gets the same numbers. Coordinates and seed go through the splitmix64 finaliser
+(Steele, Lea & Flood 2014, OOPSLA), the hash becomes two uniform numbers, and Box–Muller makes them
+Gaussian.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def key_of(seed: int, *stream: int) -> int:
 
 
 def gaussian_pair(key: int, coordinates: Coordinates) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return two independent standard normal float64 fields at integer coordinates (broadcast against each other)."""
+    """Return two independent standard normal float64 fields at integer coordinates, which are broadcast."""
     x, y, z = (c.to(torch.int64) + (1 << (_SPAN - 1)) for c in coordinates)
     cell = x + (y << _SPAN) + (z << (2 * _SPAN))
     first = _splitmix(cell * _signed(_GOLDEN) + _signed(key))
@@ -68,9 +69,9 @@ def white_noise(key: int, coordinates: Coordinates) -> torch.Tensor:
 
 
 def white_modes(key: int, wave: Coordinates, fixed: bool = False) -> torch.Tensor:
-    """Return complex64 white-noise modes at integer wave vectors, with mode(−k) = conj mode(k) and <|mode|²> = 1.
+    """Return complex64 white-noise modes at integer wave vectors: mode(−k) = conj mode(k), <|mode|²> = 1.
 
-    wave: integer components (broadcast). fixed: set every modulus to 1 and keep the phase (Angulo & Pontzen 2016).
+    wave: integer components, broadcast. fixed: every modulus is 1, the phase stays (Angulo & Pontzen 2016).
     """
     x, y, z = torch.broadcast_tensors(*wave)
     negative = (z < 0) | ((z == 0) & ((y < 0) | ((y == 0) & (x < 0))))

@@ -1,4 +1,4 @@
-"""Paired low- and high-resolution fields of one seed: made from two snapshots, read back in periodic crops."""
+"""Paired low- and high-resolution fields of one seed: made from two snapshots, read in periodic blocks."""
 
 from __future__ import annotations
 
@@ -48,21 +48,18 @@ def check_pair(low: Snapshot, high: Snapshot) -> None:
     for what, a, b in (
         ("box size [Mpc/h]", low.box_size, high.box_size),
         ("scale factor", low.scale_factor, high.scale_factor),
-        *(
-            (name, getattr(low.cosmology, name), getattr(high.cosmology, name))
-            for name in Cosmology.model_fields
-        ),
+        *((name, getattr(low.cosmology, name), getattr(high.cosmology, name)) for name in Cosmology.model_fields),
         ("seed", low.provenance.get("seed"), high.provenance.get("seed")),
     ):
         if a != b and not (isinstance(a, float) and np.isclose(a, b, rtol=1e-5)):
             raise DataError(
-                f"the two snapshots are no pair: {what} is {a} in the low and {b} in the high run; give two runs of one "
-                "seed, cosmology and time"
+                f"the two snapshots are no pair: {what} is {a} in the low and {b} in the high run; "
+                "give two runs of one seed, cosmology and time"
             )
     if high.side % low.side or high.side == low.side:
         raise DataError(
-            f"the two snapshots are no pair: {high.side} particles per side of the high run are no multiple (2, 4, …) "
-            f"of the low run's {low.side}"
+            f"the two snapshots are no pair: {high.side} particles per side of the high run are no "
+            f"multiple (2, 4, …) of the low run's {low.side}"
         )
     for snapshot in (low, high):
         check_lattice(snapshot)
@@ -74,9 +71,7 @@ def check_lattice(snapshot: Snapshot) -> None:
     Displacements from the wrong lattice points look like those of random pairs, whose rms per axis is L/√12.
     """
     if snapshot.side % 2:
-        raise DataError(
-            f"the snapshot has {snapshot.side} particles per side; lattices here have an even number"
-        )
+        raise DataError(f"the snapshot has {snapshot.side} particles per side; lattices here have an even number")
     rms, box_size = float(snapshot.displacement().std()), snapshot.box_size
     if rms > 0.2 * box_size:
         raise DataError(
@@ -109,11 +104,11 @@ def _initial(low: Snapshot, high: Snapshot, slabs: int) -> dict[str, np.ndarray]
 
 
 def phases_of(snapshot: Snapshot) -> Phases:
-    """Return the random phases a simulated snapshot started from; raise DataError when its seed is not recorded."""
+    """Return the random phases a simulated snapshot started from; raise DataError when it names no seed."""
     if "seed" not in snapshot.provenance:
         raise DataError(
-            "the snapshot does not record the seed of its initial conditions, so its small-scale modes are not known; "
-            "draw them instead (phases: drawn)"
+            "the snapshot does not record the seed of its initial conditions, so its small-scale "
+            "modes are not known; draw them instead (phases: drawn)"
         )
     return Phases(int(snapshot.provenance["seed"]), fixed=snapshot.provenance.get("amplitude") == "fixed")
 
@@ -187,9 +182,7 @@ class PairFile:
         try:
             array = _periodic(self._open()[name], start, count, lead)
         except (OSError, RuntimeError, KeyError, ValueError) as error:  # as a flipped bit may have it
-            raise DataError(
-                f"{self.path}:/{name} is missing or damaged ({error}); make the file again"
-            ) from error
+            raise DataError(f"{self.path}:/{name} is missing or damaged ({error}); make the file again") from error
         if not np.isfinite(array).all():
             raise DataError(f"{self.path}:/{name} holds NaN or infinite values; make the file again")
         return array

@@ -52,7 +52,7 @@ class Options:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a network has to beat: "low", the up-sampled low run; "linear", that plus the linear small scales."""
+    """What a network has to beat: "low", the up-sampled low run; "linear", that plus linear small scales."""
 
     name: Literal["low", "linear"]
     factor: int
@@ -101,13 +101,9 @@ class Sampler:
         needed = self.model.name == "linear" if self.baseline else self.settings.sees_initial
         if not needed:
             if asked == "known" or (asked == "drawn" and not self.white):
-                raise ConfigurationError(
-                    f"phases: {asked} was asked for, but this model takes no small-scale modes"
-                )
+                raise ConfigurationError(f"phases: {asked} was asked for, but this model takes no small-scale modes")
             if asked == "none" and self.white:
-                raise ConfigurationError(
-                    "this model draws white noise for every sample: choose phases: drawn"
-                )
+                raise ConfigurationError("this model draws white noise for every sample: choose phases: drawn")
             return None
         known = self.baseline or "initial" in self.settings.condition
         choice = asked or ("known" if known else "drawn")
@@ -133,8 +129,8 @@ class Sampler:
             )
         if tile < min(halo, self.low) and self.dimensions == 3:
             raise ConfigurationError(
-                f"tile = {tile} is smaller than the network's halo of {halo} low-resolution cells, so most of the work "
-                f"would be thrown away; choose a tile of at least {min(halo, self.low)}"
+                f"tile = {tile} is smaller than the network's halo of {halo} low-resolution cells, so "
+                f"most of the work would be thrown away; choose a tile of at least {min(halo, self.low)}"
             )
         return tile, halo
 
@@ -245,7 +241,7 @@ class Sampler:
         return torch.stack(planes).permute(2, 0, 1).contiguous()
 
     def _low_fields(self) -> Tensor:
-        """Return the low-resolution fields: (6, n, n, n) displacement and velocity, or (1, n, n, n) log density."""
+        """Return the low-resolution displacement and velocity (6, n, n, n), or log density (1, n, n, n)."""
         low = self.snapshot
         if self.density:
             return torch.from_numpy(log_density(paint(low.positions, low.box_size, self.low).numpy()))[None]
@@ -261,13 +257,11 @@ class Sampler:
             cosmology = self.model.card.cosmologies[0]
         D = growth(cosmology, low.scale_factor).D
         sides = (self.low, self.high)
-        return closing(
-            SmallScales(self.phases, cosmology, low.box_size, sides, growth=D, overdensity=self.density)
-        )
+        return closing(SmallScales(self.phases, cosmology, low.box_size, sides, growth=D, overdensity=self.density))
 
 
 def _baseline(low: Tensor, small: Tensor | None, snapshot: Snapshot) -> Tensor:
-    """Return the up-sampled fields without their border, plus linear small scales moving at their linear velocity."""
+    """Return the up-sampled fields without their border, plus small scales that move by linear theory."""
     inner = low[(..., *(slice(1, -1),) * 3)]
     if small is None:
         return inner

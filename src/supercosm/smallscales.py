@@ -21,7 +21,7 @@ BLOCK = 1 << 24  # modes made at once
 
 
 class SmallScales:
-    """Linear displacement (3) or overdensity (1) from the modes that the low-resolution lattice does not hold."""
+    """Linear displacement (3) or overdensity (1) of the modes that the low lattice does not hold."""
 
     def __init__(
         self,
@@ -33,7 +33,7 @@ class SmallScales:
         growth: float,
         overdensity: bool = False,
     ) -> None:
-        """`sides`: particles per side, low and high; `growth`: D of the wanted time. Uses scratch space on disk."""
+        """Make the modes between lattices of `sides` (low, high) at growth D, in scratch space on disk."""
         low, self.cells = sides
         self._scratch = tempfile.TemporaryDirectory(prefix="supercosm-")
         make = overdensity_modes if overdensity else displacement_modes
@@ -66,7 +66,7 @@ class SmallScales:
 
 
 def _scratch_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Map a new complex64 file; its space is taken at once, so that a full disk is an error now and no crash later."""
+    """Map a new complex64 file; its space is taken at once: a full disk is an error now, no crash later."""
     with open(path, "wb") as file:
         os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(np.complex64).itemsize)
     return np.memmap(path, np.complex64, "r+", shape=shape)

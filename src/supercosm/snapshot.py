@@ -50,8 +50,8 @@ class Snapshot:
             or self.ids.shape != (count,)
         ):
             raise DataError(
-                f"a snapshot needs positions (N, 3), velocities (N, 3) and ids (N,), not {self.positions.shape}, "
-                f"{self.velocities.shape}, {self.ids.shape}"
+                "a snapshot needs positions (N, 3), velocities (N, 3) and ids (N,), not "
+                f"{self.positions.shape}, {self.velocities.shape}, {self.ids.shape}"
             )
         if not count:
             raise DataError("a snapshot needs particles, but there are none")
@@ -67,7 +67,8 @@ class Snapshot:
             )
         if self.ids[0] != 1 or self.ids[-1] != count:
             raise DataError(
-                f"particle IDs run from {self.ids[0]} to {self.ids[-1]}; a lattice of {side}³ needs 1 to {count}"
+                f"particle IDs run from {self.ids[0]} to {self.ids[-1]}; "
+                f"a lattice of {side}³ needs 1 to {count}"
             )
         return side
 
@@ -101,7 +102,7 @@ class Snapshot:
 def from_lattice(
     displacement: np.ndarray, velocity: np.ndarray, box_size: float, **attributes: Any
 ) -> Snapshot:
-    """Make a Snapshot of fields (3, n, n, n) [Mpc/h, km/s] on the whole lattice; inverse of `displacement()`."""
+    """Make a Snapshot of fields (3, n, n, n) [Mpc/h, km/s] on the lattice; inverse of `displacement()`."""
     n = displacement.shape[-1]
     return Snapshot(
         positions=lattice_positions(displacement, box_size),
@@ -113,7 +114,7 @@ def from_lattice(
 
 
 def lattice_positions(displacement: np.ndarray, box_size: float, first: int = 0) -> np.ndarray:
-    """Turn displacements (3, m, n, n) of the lattice planes first…first+m into positions (m n², 3) [Mpc/h]."""
+    """Turn displacements (3, m, n, n) of lattice planes first…first+m into positions (m n², 3) [Mpc/h]."""
     _, m, n, _ = displacement.shape
     starts = (first, 0, 0)
     positions = np.empty((m, n, n, 3), np.float32)
@@ -134,7 +135,7 @@ def write_snapshot(path: str | Path, snapshot: Snapshot) -> None:
 
 @contextmanager
 def snapshot_writer(path: str | Path, like: Any, count: int) -> Iterator[Any]:
-    """Open a snapshot of `count` particles for writing in slabs; it appears under its name when all are written.
+    """Open a snapshot of `count` particles to write in slabs; it appears under its name when all are written.
 
     `like` carries box_size [Mpc/h], scale_factor, cosmology and provenance. Yields
     `write(start, positions, velocities, ids)` with positions in Mpc/h and velocities in km/s.
@@ -260,7 +261,8 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
     )
     if abs(matter + dark_energy - 1) > 0.001:
         raise DataError(
-            f"{path}: Omega0 = {matter:g} and OmegaLambda = {dark_energy:g} do not add to 1; only flat universes are known"
+            f"{path}: Omega0 = {matter:g} and OmegaLambda = {dark_energy:g} do not add to 1; "
+            "only flat universes are known"
         )
 
 

@@ -1,4 +1,4 @@
-"""Apply a model folder, or a baseline, to a low-resolution snapshot: seeded, tile by tile, written in slabs."""
+"""Apply a model folder, or a baseline, to a low-resolution snapshot: seeded, in tiles, written in slabs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _silent() -> None:
 def superresolve_file(
     snapshot: Path, outputs: Sequence[Path], source: Path | str, options: Options, factor: int | None = None
 ) -> None:
-    """Super-resolve a snapshot file with a model folder or a baseline name; output i has sample seed seed + i.
+    """Super-resolve a snapshot file with a model folder or a baseline; output i has sample seed seed + i.
 
     Snapshots are written slab by slab, whole or not at all. `factor` is needed for baselines only.
     """

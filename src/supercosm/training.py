@@ -82,9 +82,7 @@ def _fit(
     held_out = Crops(data[1], family.settings, unit, seed=VALIDATION_STREAM, augment=False)
     workers = 0 if device.type == "cpu" else 6
     sampler = StepSampler(training.validate_every * training.batch)
-    loader = DataLoader(
-        crops, training.batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
-    )
+    loader = DataLoader(crops, training.batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
     judge = DataLoader(Subset(held_out, range(VALIDATION_CROPS)), 1)
     keep = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     _quiet()
@@ -110,6 +108,8 @@ def _fit(
         trainer.fit(family, loader, judge, ckpt_path=last if last.exists() else None, weights_only=True)
     except SIGTERMException:  # it ends the process with exit code 0, as if the training had been finished
         raise SystemExit(128 + signal.SIGTERM) from None
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
 
 
 def uses_bfloat16(training: Training, device: torch.device) -> bool:
@@ -136,11 +136,14 @@ def _warm_start(family: Family, start: Path) -> None:
     model = load_model(start)
     if model.card.scales != family.features.scales:
         family.features.scales = model.card.scales  # its weights expect its own normalisation
-    missing, unexpected = family.network.load_state_dict(model.network.state_dict(), strict=False)
-    if unexpected or any(not key.endswith("amplitude") for key in missing):
+    theirs, ours = model.network.state_dict(), family.network.state_dict()
+    lacking = [name for name in ours if name not in theirs and not name.endswith("amplitude")]
+    if lacking or any(name not in ours or value.shape != ours[name].shape for name, value in theirs.items()):
         raise DataError(
-            f"{start} holds another network: it cannot start this one; give both the same settings"
+            f"{start} holds another network: it cannot start this one; give both the same network, fields and "
+            "dimensions"
         )
+    family.network.load_state_dict(theirs, strict=False)
     family.ema.module.load_state_dict(family.network.state_dict())
 
 
@@ -168,8 +171,7 @@ def _publish(
         slabs_per_length=first.slabs / first.box_size,
         cosmologies=sorted({file.cosmology for file in data[0]}, key=str),
         seeds={
-            role: [file.seed for file in files]
-            for role, files in zip(("training", "validation"), data, strict=True)
+            role: [file.seed for file in files] for role, files in zip(("training", "validation"), data, strict=True)
         },
         scales=family.features.scales,
         scores={
@@ -192,13 +194,11 @@ def _publish(
 def _check_seeds(training: list[PairFile], validation: list[PairFile]) -> None:
     shared = {f.seed for f in training} & {f.seed for f in validation} - {-1}
     if shared:
-        raise DataError(
-            f"seeds {sorted(shared)} are in both training and validation; give each its own boxes"
-        )
+        raise DataError(f"seeds {sorted(shared)} are in both training and validation; give each its own boxes")
 
 
 def _fingerprint(settings: AnyModel, files: list[PairFile], start: Path | None) -> dict[str, Any]:
-    """Describe what a checkpoint belongs to: settings, boxes by origin and a piece of their content, first weights."""
+    """Describe what a checkpoint belongs to: settings, boxes (origin and a piece), first weights."""
     data = hashlib.sha256()
     for file in files:
         data.update(json.dumps(file.provenance, sort_keys=True).encode())
@@ -228,7 +228,7 @@ def _empty(checkpoints: Path) -> None:
 
 
 def _quiet() -> None:
-    """Silence advice that does not apply: data loading is not the bottleneck, and there is one batch per step."""
+    """Silence advice that does not apply: data loading is no bottleneck, and there is one batch per step."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",

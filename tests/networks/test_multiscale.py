@@ -40,7 +40,7 @@ def test_a_folded_cell_holds_its_own_patch():
 
 @pytest.mark.parametrize(("levels", "blocks", "patch"), SHAPES)
 def test_reach_bounds_what_influences_a_region(levels, blocks, patch):
-    """The gradient of any output inside a region of one unit vanishes beyond `reach`, and comes close to it."""
+    """The gradient of the output inside a region of one unit vanishes beyond `reach`, but not much before."""
     net = network(levels=levels, blocks=blocks, patch=patch)
     unit, reach = net.unit, net.reach
     assert reach % unit == 0

@@ -28,20 +28,11 @@ MODEL = ["history.csv", "loss.png", "model.json", "model.safetensors"]
 
 
 def command(folder, *arguments, overlays=()):
-    # a job may use one core here, so that two run at a time; commands beside this Python come first
-    snakemake = [
-        sys.executable,
-        "-m",
-        "snakemake",
-        "-s",
-        ROOT / "Snakefile",
-        "--directory",
-        folder,
-        "--cores",
-        "2",
-    ]
+    # jobs use one core, so that two run at a time; targets come before options that take many values
+    snakemake = [sys.executable, "-m", "snakemake", *arguments, "--directory", folder, "--cores", "2"]
+    source = [] if "-s" in arguments else ["-s", ROOT / "Snakefile"]
     threads = ["--set-threads", *(f"{rule}=1" for rule in ("simulate", "train", "superresolve", "sample"))]
-    return [*snakemake, *threads, "--configfile", "config/smoke.yaml", *overlays, *arguments]
+    return [*snakemake, *source, *threads, "--configfile", "config/smoke.yaml", *overlays]
 
 
 def environment():
@@ -118,8 +109,9 @@ def kill_when(call, folder, there, patience=120):
         end = time.monotonic() + patience
         while not there.exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.002)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
     assert there.exists(), (folder / "killed.log").read_text()
 
 

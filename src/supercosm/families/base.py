@@ -37,14 +37,12 @@ class Family(lightning.LightningModule):
         return self.ema.module
 
     def step_number(self, index: int) -> int:
-        """Return how many steps came before batch `index` of the current epoch: every draw is a function of it."""
+        """Return how many steps came before batch `index` of this epoch: every draw is a function of it."""
         return self.current_epoch * self.settings.training.validate_every + index
 
     def note(self, batch: int, **values: Tensor) -> None:
         """Log values whose mean over the epoch goes into the history."""
-        self.log_dict(
-            {k: v.detach() for k, v in values.items()}, on_step=False, on_epoch=True, batch_size=batch
-        )
+        self.log_dict({k: v.detach() for k, v in values.items()}, on_step=False, on_epoch=True, batch_size=batch)
 
     def generate(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
         """Return the network's normalised output for a batch of crops, float32."""
@@ -62,7 +60,7 @@ class Family(lightning.LightningModule):
         return x[(..., *(slice(margin, size - margin),) * self.settings.dimensions)]
 
     def painted(self, output: Tensor, crop: Crop) -> Tensor:
-        """Paint a normalised output (b, 6, …): log density (b, 1, …) of the crop, in the frame of its low run."""
+        """Paint a normalised output (b, 6, …): log density (b, 1, …), in the frame of the crop's low run."""
         displacement = self.features.decode(output, crop["low"])[:, :3]
         frame = crop["low"][:, :3].mean(dim=(2, 3, 4), keepdim=True)
         return losses.log_paint(displacement - frame, self.features.cell)
@@ -72,7 +70,8 @@ class Family(lightning.LightningModule):
         painted = None
         if "density" in self.settings.loss:
             painted = tuple(self.inner(self.painted(x, crop)) for x in (output, target))
-        return losses.weighted(self.settings.loss, self.inner(output), self.inner(target), painted)
+        output, target = (self.inner(self.features.weigh(x)) for x in (output, target))
+        return losses.weighted(self.settings.loss, output, target, painted)
 
     def validation_step(self, crop: Crop, index: int) -> None:
         """Measure D of the moving average on a validation crop."""
@@ -81,7 +80,7 @@ class Family(lightning.LightningModule):
         self.note(len(target), validation_loss=self.distance(output, target, crop))
 
     def learning_rate(self, step: int) -> float:
-        """Return the one-cycle factor of a step: a tenth of the budget linearly up, then a cosine down to 1 %."""
+        """Return the one-cycle factor of a step: a tenth of the steps up, then a cosine down to 1 %."""
         total = self.settings.training.steps
         warm = max(1, total // 10)
         if step < warm:

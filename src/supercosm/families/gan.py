@@ -1,4 +1,4 @@
-"""Conditional GAN after Li et al. 2021 (PNAS 118, e2022038118): the critic judges output beside input and density.
+"""Conditional GAN after Li et al. 2021 (PNAS 118, e2022038118): the critic sees output, input and density.
 
 The generator is warm-started from a regression or warmed up on the pixel loss, which also stays on as an
 anchor. The critic's penalty is lazy (Karras et al. 2020, section 3.1): evaluated every few steps with as much
@@ -40,14 +40,14 @@ class GanFamily(Family):
         ).to(memory_format=layout)
 
     def judged(self, output: Tensor, crop: Crop) -> Tensor:
-        """Return what the critic sees, without the margin: up-sampled input, output, and painted log density."""
+        """Return what the critic sees, without the margin: up-sampled input, output, painted log density."""
         channels = [self.features.encode_low(crop["low"]), output]
         if self.settings.fields == "displacement":
             channels.append(self.painted(output, crop))
         return self.inner(torch.cat(channels, dim=1))
 
     def training_step(self, crop: Crop, index: int) -> None:
-        """Update the critic, then the generator; during the warm-up the generator alone, by the pixel loss."""
+        """Update the critic, then the generator; in the warm-up the generator alone, by the pixel loss."""
         settings, step = self.settings, self.step_number(index)
         generator, critic = self.optimizers()
         for optimiser, peak in (
@@ -99,9 +99,9 @@ class GanFamily(Family):
     def _penalty(self, real: Tensor, fake: Tensor, step: int) -> Tensor:
         """Return the gradient penalty, in float32.
 
-        WGAN-GP: (‖∇ mean score‖ − 1)² between real and fake, the norm taken per patch of the crop so that it
-        does not depend on the crop's size (Gulrajani et al. 2017, eq. 3). Non-saturating: R1 at the real data
-        (Mescheder et al. 2018, eq. 9).
+        WGAN-GP: (‖∇ Σ scores‖ − 1)² between real and fake, the norm being the root mean square over the cells of a
+        crop, so that it does not depend on the crop's size (Gulrajani et al. 2017, eq. 3). Non-saturating: R1 at
+        the real data (Mescheder et al. 2018, eq. 9), normalised alike.
         """
         if self.settings.adversarial == "wgan-gp":
             generator = torch.Generator().manual_seed(self.settings.training.seed * 1_000_003 + step)
@@ -119,7 +119,5 @@ class GanFamily(Family):
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         """Return AdamW for the generator and Adam without momentum for the critic."""
-        critic = torch.optim.Adam(
-            self.critic.parameters(), lr=self.settings.critic_learning_rate, betas=(0.0, 0.99)
-        )
+        critic = torch.optim.Adam(self.critic.parameters(), lr=self.settings.critic_learning_rate, betas=(0.0, 0.99))
         return [self.optimiser(), critic]

@@ -1,4 +1,4 @@
-"""Regression: the network that minimises D(OUTPUT, TARGET) learns the mean (mse) or median (l1) of what may be."""
+"""Regression: minimising D(OUTPUT, TARGET) teaches the mean (mse) or the median (l1) of what may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The patch critic: a score for every neighbourhood instead of one per crop (Isola et al. 2017, section 3.2.2)."""
+"""The patch critic: a score per neighbourhood instead of one per crop (Isola et al. 2017, section 3.2.2)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from supercosm.networks.multiscale import _conv, _layout, fold
 
 
 class PatchCritic(nn.Module):
-    """Convolutions over folded patches with one halving of the resolution; no normalisation (WGAN-GP needs none)."""
+    """Convolutions over folded patches with one halving of the resolution; no normalisation (WGAN-GP)."""
 
     def __init__(self, inputs: int, *, channels: int, patch: int, dimensions: int = 3) -> None:
-        """`inputs`: channels at high-resolution cells: up-sampled input, output and Eulerian density."""
+        """Build for `inputs` channels at high-resolution cells: up-sampled input, output, density."""
         super().__init__()
         conv = _conv(dimensions)
         self.patch, self.dimensions = patch, dimensions
@@ -23,7 +23,7 @@ class PatchCritic(nn.Module):
         self.score = nn.ModuleList([conv(channels, 1, 1), conv(2 * channels, 1, 1)])
 
     def forward(self, x: Tensor) -> Tensor:
-        """Score (b, inputs, n, …), n a multiple of 2 × patch: (b, scores), fine and coarse patches side by side."""
+        """Score (b, inputs, n, …), n a multiple of 2 × patch: (b, scores), fine and coarse side by side."""
         x = self.stem(fold(x, self.patch).contiguous(memory_format=_layout(self.dimensions)))
         x = functional.leaky_relu(x, 0.2)
         fine = x + functional.leaky_relu(self.fine(x), 0.2)

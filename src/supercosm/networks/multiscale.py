@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 Noise = Callable[[int, int, Tensor], Tensor]
-"""noise(index, stride, like): white noise (batch, 1, …) for one injection; stride in high-resolution cells."""
+"""noise(index, stride, like): white noise (b, 1, …) for one injection; stride in high-resolution cells."""
 
 
 def fold(x: Tensor, patch: int) -> Tensor:
@@ -51,7 +52,7 @@ class Block(nn.Module):
         self.pointwise = conv(channels, channels, 1)
         nn.init.zeros_(self.pointwise.weight)
         nn.init.zeros_(self.pointwise.bias)
-        self.amplitude = nn.Parameter(torch.zeros(channels, *(1,) * dimensions)) if noisy else None
+        self.amplitude = nn.Parameter(torch.zeros(1, channels, *(1,) * dimensions)) if noisy else None
 
     def forward(self, x: Tensor, noise: Callable[[Tensor], Tensor] | None) -> Tensor:
         """Transform (b, c, …) to the same shape; `noise(like)` gives (b, 1, …)."""
@@ -76,7 +77,7 @@ class MultiScale(nn.Module):
         dimensions: int = 3,
         noisy: bool = False,
     ) -> None:
-        """`inputs` and `outputs`: channels at high-resolution cells; the rest as in config.Network."""
+        """Build for so many channels in and out at high-resolution cells; the rest as in config.Network."""
         super().__init__()
         conv, transposed = _conv(dimensions), _transposed(dimensions)
         widths = [channels * 2**level for level in range(levels)]
@@ -84,10 +85,8 @@ class MultiScale(nn.Module):
         self.stem = conv(inputs * patch**dimensions, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths)
         self.decoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths[:-1])
-        self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        self.up = nn.ModuleList(
-            transposed(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(transposed(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.heads = nn.ModuleList(
             conv(w, outputs * (patch * 2**level) ** dimensions, 1) for level, w in enumerate(widths)
         )
@@ -102,14 +101,14 @@ class MultiScale(nn.Module):
 
     @property
     def reach(self) -> int:
-        """Cells beyond a region, rounded up to whole units, that can influence the network's output inside it."""
+        """Cells beyond a region, rounded up to whole units, that can influence the output inside it."""
         fine = self.patch * (1 + 2 * self.blocks)
         middle = sum(self.patch * 2**level * 2 * self.blocks for level in range(1, self.levels - 1))
         coarse = self.unit * self.blocks if self.levels > 1 else -self.patch * self.blocks
         return math.ceil((fine + middle + coarse) / self.unit + (self.levels > 1)) * self.unit
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor:
-        """Map (b, inputs, n, …) to (b, outputs, n, …), n a multiple of `unit`; the border is padded with zeros."""
+        """Map (b, inputs, n, …) to (b, outputs, n, …), n a multiple of `unit`, padded with zeros."""
         x = self.stem(fold(x, self.patch).contiguous(memory_format=_layout(self.dimensions)))
         skips, site = [], 0
         for level in range(self.levels):

@@ -1,0 +1,210 @@
+"""Families: every loss, field and dimension learns; the critic's arithmetic is what the papers say."""
+
+import itertools
+
+import pytest
+import torch
+from learning import configuration, small_family
+
+from supercosm.families.base import VALIDATION_SEED
+from supercosm.losses import log_paint
+
+FIELDS = {
+    "displacement": {},
+    "density": {"fields": "density"},
+    "slabs": {"fields": "density", "dimensions": 2},
+}
+CONDITIONS = {
+    "known": {"condition": ["low", "initial"]},
+    "white": {"condition": ["low"], "noise": "white"},
+    "drawn": {"condition": ["low"], "noise": "initial"},
+}
+LOSSES = [{"mse": 1.0}, {"l1": 1.0}, {"huber": 1.0}, {"log_cosh": 1.0}, {"mse": 1.0, "density": 0.5}]
+COMBINATIONS = [
+    (fields, condition, loss)
+    for (fields, condition), loss in itertools.product(itertools.product(FIELDS, CONDITIONS), LOSSES)
+    if fields == "displacement" or "density" not in loss
+]
+
+
+def label(loss):
+    return "+".join(loss)
+
+
+def gan(boxes, fields="displacement", **model):
+    training = {"crop": 24, **model.pop("training", {})}  # the critic needs more room than a regression
+    settings = {"family": "gan", "noise": "white", "critic_channels": 4, **FIELDS[fields], **model}
+    family, batch = small_family(boxes, training=training, **settings)
+    family.log = family.log_dict = lambda *_, **__: None
+    return family, batch
+
+
+@pytest.mark.parametrize(
+    ("fields", "condition", "loss"), COMBINATIONS, ids=lambda x: x if isinstance(x, str) else label(x)
+)
+def test_every_regression_falls_on_a_fixed_batch(boxes, fields, condition, loss):
+    family, batch = small_family(boxes, loss=loss, **FIELDS[fields], **CONDITIONS[condition])
+    family.log = family.log_dict = lambda *_, **__: None
+    optimiser = torch.optim.Adam(family.network.parameters(), lr=1e-2)
+    values = []
+    for _ in range(8):
+        value = family.training_step(batch, 0)
+        optimiser.zero_grad()
+        value.backward()
+        assert all(torch.isfinite(p.grad).all() for p in family.network.parameters() if p.grad is not None)
+        optimiser.step()
+        values.append(float(value.detach()))
+    assert values[-1] < values[0] * 0.99
+
+
+@pytest.mark.parametrize("fields", FIELDS)
+@pytest.mark.parametrize("adversarial", ["wgan-gp", "non-saturating"])
+@pytest.mark.parametrize("condition", ["white", "drawn"])
+def test_every_gan_trains_both_networks(boxes, fields, adversarial, condition):
+    family, batch = gan(
+        boxes,
+        fields,
+        adversarial=adversarial,
+        penalty_every=2,
+        critic_learning_rate=5e-3,
+        training={"learning_rate": 1e-2},
+        **CONDITIONS[condition],
+    )
+    optimisers, noted = family.configure_optimizers(), {}
+    family.optimizers = lambda: optimisers
+    family.manual_backward = lambda loss: loss.backward()
+    family.learning_rate = lambda step: 1.0
+    family.note = lambda batch, **values: [noted.setdefault(k, []).append(float(v.detach())) for k, v in values.items()]
+    before = [p.detach().clone() for p in family.critic.parameters()]
+    for step in range(8):
+        family.training_step(batch, step)
+    assert noted["train_loss"][-1] < noted["train_loss"][0] * 0.99
+    assert len(noted["penalty"]) == 4
+    assert len(noted["critic_loss"]) == len(noted["adversarial_loss"]) == 8
+    assert all(torch.isfinite(torch.tensor(values)).all() for values in noted.values())
+    assert any(not torch.equal(a, b) for a, b in zip(before, family.critic.parameters(), strict=True))
+    assert all(p.requires_grad for p in family.critic.parameters())
+
+
+@pytest.mark.parametrize("adversarial", ["wgan-gp", "non-saturating"])
+def test_a_critic_learns_to_tell_real_from_generated(boxes, adversarial):
+    family, batch = gan(boxes, adversarial=adversarial, penalty_every=2)
+    family.manual_backward = lambda loss: loss.backward()
+    optimiser = torch.optim.Adam(family.critic.parameters(), lr=5e-3, betas=(0.0, 0.99))
+    target = family.features.target(batch["low"], batch["high"])
+    real, fake = family.judged(target, batch), family.judged(torch.zeros_like(target), batch)
+    for step in range(20):
+        family._update_critic(optimiser, real, fake, step)
+    with torch.no_grad():
+        assert family.critic(real).mean() > family.critic(fake).mean() + 0.05
+
+
+class LinearCritic(torch.nn.Module):
+    """One score w·x per cell: its gradient is w everywhere."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.weights = torch.nn.Parameter(torch.tensor(weights))
+
+    def forward(self, x):
+        return torch.einsum("c,bcxyz->bxyz", self.weights, x).flatten(1)
+
+
+@pytest.mark.parametrize(("adversarial", "expected"), [("wgan-gp", (5.0 - 1) ** 2), ("non-saturating", 5.0**2 / 2)])
+def test_the_penalty_of_a_linear_critic_is_known(boxes, adversarial, expected):
+    family, _ = gan(boxes, adversarial=adversarial)
+    family.critic = LinearCritic([3.0, -4.0, 0.0])
+    real, fake = torch.randn(2, 2, 3, 4, 4, 4)
+    penalty = family._penalty(real, fake, step=0)
+    assert float(penalty.detach()) == pytest.approx(expected, rel=1e-5)
+    penalty.backward()
+    slope = family.critic.weights.grad / torch.tensor([3.0, -4.0, 1.0])
+    # d/dw (|w| − 1)² = 2 (|w| − 1) w / |w|; d/dw |w|²/2 = w
+    factor = 2 * (5.0 - 1) / 5.0 if adversarial == "wgan-gp" else 1.0
+    torch.testing.assert_close(slope, torch.tensor([factor, factor, 0.0]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "generator", "critic"),
+    [("wgan-gp", -0.7, 0.7 - 0.2), ("non-saturating", 0.4032, 1.1032 + 0.5981)],
+)
+def test_adversarial_losses_of_known_scores(boxes, adversarial, generator, critic):
+    """Scores 0.7 (generated), 0.2 (real); softplus of −0.7, 0.7, −0.2 is 0.4032, 1.1032, 0.5981."""
+    family, _ = gan(boxes, adversarial=adversarial, penalty=0.0)
+    fake, real = torch.full((1, 1, 4, 4, 4), 0.7), torch.full((1, 1, 4, 4, 4), 0.2)
+    family.critic = LinearCritic([1.0])
+    assert float(family._adversarial(fake)) == pytest.approx(generator, abs=1e-4)
+    noted = {}
+    family.manual_backward = lambda loss: loss.backward()
+    family.note = lambda batch, **values: noted.update({k: float(v.detach()) for k, v in values.items()})
+    family._update_critic(torch.optim.SGD(family.critic.parameters(), lr=0.0), real, fake, step=0)
+    assert noted["critic_loss"] == pytest.approx(critic, abs=1e-4)
+    assert noted["critic_real"] == pytest.approx(0.2)
+    assert noted["critic_fake"] == pytest.approx(0.7)
+
+
+def test_the_warm_up_leaves_the_critic_alone(boxes):
+    family, batch = gan(boxes, warm_up=2)
+    optimisers = family.configure_optimizers()
+    family.optimizers = lambda: optimisers
+    family.manual_backward = lambda loss: loss.backward()
+    before = [p.detach().clone() for p in family.critic.parameters()]
+    for step, moved in ((0, False), (1, False), (2, True)):
+        family.training_step(batch, step)
+        now = family.critic.parameters()
+        assert any(not torch.equal(a, b) for a, b in zip(before, now, strict=True)) == moved
+
+
+def test_the_critic_judges_input_output_and_density_side_by_side(boxes):
+    family, batch = gan(boxes)
+    output = torch.randn(1, 6, 24, 24, 24)
+    seen = family.judged(output, batch)
+    assert seen.shape == (1, 18 + 6 + 1, 16, 16, 16)
+    inner = slice(4, 20)
+    torch.testing.assert_close(seen[:, :18], family.features.encode_low(batch["low"])[..., inner, inner, inner])
+    torch.testing.assert_close(seen[:, 18:24], output[..., inner, inner, inner])
+    torch.testing.assert_close(seen[:, 24:], family.painted(output, batch)[..., inner, inner, inner])
+
+
+def test_the_painted_density_is_that_of_the_particles_however_the_crop_moves(boxes):
+    family, batch = small_family(boxes)
+    target = family.features.target(batch["low"], batch["high"])
+    painted = family.inner(family.painted(target, batch))
+    displacement = batch["high"][:, :3] - batch["low"][:, :3].mean(dim=(2, 3, 4), keepdim=True)
+    torch.testing.assert_close(painted, family.inner(log_paint(displacement, 50.0 / 32)), rtol=0, atol=1e-4)
+    moved = {**batch, "low": batch["low"] + 9.0, "high": batch["high"] + 9.0}
+    torch.testing.assert_close(family.inner(family.painted(target, moved)), painted, rtol=0, atol=1e-3)
+
+
+def test_the_margin_is_left_out_of_the_loss(boxes):
+    family, batch = small_family(boxes)
+    output, target = torch.zeros(2, 1, 6, 16, 16, 16)
+    output[..., :4, :, :] = 100.0
+    assert float(family.distance(output, target, batch)) == 0
+    output[..., 4, 4, 4] = 1.0
+    assert float(family.distance(output, target, batch)) == pytest.approx(6 / (6 * 8**3))
+
+
+def test_weights_depend_on_the_seed_alone(boxes):
+    first, _ = small_family(boxes, noise="white")
+    torch.randn(7)
+    again, _ = small_family(boxes, noise="white")
+    other, _ = small_family(boxes, noise="white", training={"seed": 1})
+    name = "stem.weight"
+    assert torch.equal(first.network.state_dict()[name], again.network.state_dict()[name])
+    assert not torch.equal(first.network.state_dict()[name], other.network.state_dict()[name])
+
+
+def test_validation_noise_never_repeats_that_of_training():
+    training = configuration(training={"steps": 200000, "validate_every": 100000}).models["model"].training
+    assert training.steps * training.batch < VALIDATION_SEED
+
+
+def test_the_learning_rate_rises_then_falls_to_a_hundredth(boxes):
+    family, _ = small_family(boxes, training={"steps": 100, "validate_every": 10})
+    rates = [family.learning_rate(step) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates.index(max(rates)) in (9, 10)
+    assert all(a >= b for a, b in itertools.pairwise(rates[10:]))
+    assert rates[-1] == pytest.approx(0.01, abs=2e-3)
