@@ -136,9 +136,7 @@ def hmcode_mean(k: np.ndarray, edges: np.ndarray, fundamental: float) -> np.ndar
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["cost", "power"])
     parser.add_argument("--cells", type=int, default=128)
     parser.add_argument("--mesh", type=int, default=2)

@@ -78,9 +78,7 @@ def _superresolve_and_measure(folder, config, entry, seed):
 
 def _write_model(folder, name, adversarial):
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.json").write_text(
-        json.dumps({"name": name, "parameters": 12345, "training_seconds": 61.0})
-    )
+    (folder / "model.json").write_text(json.dumps({"name": name, "parameters": 12345, "training_seconds": 61.0}))
     write_history(folder / "history.csv", np.exp(-np.arange(60) / 15) + 0.1, adversarial=adversarial)
 
 

@@ -171,9 +171,7 @@ def break_missing(path):
 def test_a_damaged_snapshot_is_refused_and_nothing_is_written(run, tmp_path, snapshot, damage, words):
     low, high = snapshot("low.hdf5", 8), snapshot("high.hdf5", 16)
     damage(high)
-    refused(
-        run("pair", "--low", low, "--high", high, "--output", tmp_path / "pair.hdf5"), "high.hdf5", *words
-    )
+    refused(run("pair", "--low", low, "--high", high, "--output", tmp_path / "pair.hdf5"), "high.hdf5", *words)
     assert {path.name for path in tmp_path.iterdir()} <= {"low.hdf5", "high.hdf5"}
 
 

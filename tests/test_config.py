@@ -58,9 +58,7 @@ def test_every_key_is_explained_where_it_stands():
 )
 def test_generated_files_are_in_step(path, text):
     command = "supercosm schema" + (" --table" if path.endswith(".md") else "")
-    assert (ROOT / path).read_text().endswith(text()), (
-        f"{path} is out of date: run `{command}` and put it there"
-    )
+    assert (ROOT / path).read_text().endswith(text()), f"{path} is out of date: run `{command}` and put it there"
 
 
 def test_schema_and_checks_agree_on_misspelt_keys():
@@ -171,9 +169,7 @@ def changed(config, **sections):
 
 def test_a_stage_does_not_see_what_it_does_not_depend_on():
     config = shipped()
-    another = changed(
-        config, seeds={"test": [8, 9, 10]}, report={"zoom": 20.0}, models={"gan": {"penalty": 1.0}}
-    )
+    another = changed(config, seeds={"test": [8, 9, 10]}, report={"zoom": 20.0}, models={"gan": {"penalty": 1.0}})
     differ = {stage for stage in SECTIONS if stage_settings(config, stage) != stage_settings(another, stage)}
     assert differ == {"report"}
     assert stage_settings(config, "train", "unet") == stage_settings(another, "train", "unet")

@@ -85,9 +85,7 @@ def test_scatter_is_that_between_seeds(tmp_path):
     tables = []
     for seed, scale in ((1, 0.8), (2, 1.0), (3, 1.2)):
         high = save(tmp_path / f"high{seed}.hdf5", field(seed))
-        tables.append(
-            compare([save(tmp_path / "s.hdf5", scale * field(seed))], high, SETTINGS, "scaled", seed)
-        )
+        tables.append(compare([save(tmp_path / "s.hdf5", scale * field(seed))], high, SETTINGS, "scaled", seed))
     spectra, metrics = combine(tables)
     assert np.allclose(spectra["displacement_T"], 1.0, atol=1e-3)
     assert np.allclose(spectra["displacement_T_std"], 0.2, atol=1e-3)

@@ -94,9 +94,7 @@ def test_spectra_have_units_labels_and_the_nyquist_mark(spectra, kind, field, tm
     figure = getattr(figures, kind)(spectra, field)
     assert figure.axes[-1].get_xlabel() == r"$k$ [$h$/Mpc]"
     assert all(ax.get_ylabel() for ax in figure.axes)
-    marks = [
-        line for line in figure.axes[0].lines if np.allclose(line.get_xdata(), spectra.meta["k_Nyquist_low"])
-    ]
+    marks = [line for line in figure.axes[0].lines if np.allclose(line.get_xdata(), spectra.meta["k_Nyquist_low"])]
     assert marks
     if kind == "power":
         assert "Mpc" in figure.axes[0].get_ylabel()

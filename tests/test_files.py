@@ -79,9 +79,7 @@ def snapshot(n):
 
 
 def test_full_disk_is_one_sentence_and_leaves_no_file(small_disk):
-    with pytest.raises(
-        DataError, match=r"the disk is full .*x\.hdf5 was not written; free some space in .* and run"
-    ):
+    with pytest.raises(DataError, match=r"the disk is full .*x\.hdf5 was not written; free some space in .* and run"):
         write_snapshot(small_disk / "x.hdf5", snapshot(48))  # 3.5 MB
     assert not list(small_disk.iterdir())
     write_snapshot(small_disk / "x.hdf5", snapshot(16))  # fits: nothing of the first try takes up space

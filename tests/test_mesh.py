@@ -101,9 +101,7 @@ def test_four_point_gradient_of_a_wave():
     field = torch.sin(k * x).view(n, 1, 1).expand(n, n, n)
     # the difference keeps (8 sin h − sin 2h) / 6h of the slope, h = k × cell: 1 − h⁴/30
     gradient = mesh.four_point_gradient(field, BOX / n, 0)
-    torch.testing.assert_close(
-        gradient[:, 0, 0], k * torch.cos(k * x), atol=k * (k * BOX / n) ** 4 / 25, rtol=0
-    )
+    torch.testing.assert_close(gradient[:, 0, 0], k * torch.cos(k * x), atol=k * (k * BOX / n) ** 4 / 25, rtol=0)
     assert mesh.four_point_gradient(field, BOX / n, 1).abs().max() < 1e-12
 
 

@@ -89,9 +89,7 @@ def large_box():
     """A run whose largest modes are linear: 32³ in 1 Gpc/h; returns painted overdensity and linear modes."""
     simulation = Simulation(box_size=1000.0, low=16, high=32)
     (particles,) = nbody.run(simulation, PLANCK, Phases(1, fixed=True), 32)
-    return paint(particles.positions, 1000.0, 64), linear_modes(
-        Phases(1, fixed=True), PLANCK, 1000.0, wave_numbers(64)
-    )
+    return paint(particles.positions, 1000.0, 64), linear_modes(Phases(1, fixed=True), PLANCK, 1000.0, wave_numbers(64))
 
 
 def test_largest_scales_grow_linearly(large_box):
@@ -146,9 +144,7 @@ def test_start_is_second_order_perturbation_theory():
     first = linear_displacement(Phases(4), PLANCK, BOX, 16)
     second = second_order_displacement(first, BOX)
     moved = (particles.positions - nbody.lattice(16, BOX)).T.reshape(3, 16, 16, 16)
-    torch.testing.assert_close(
-        moved, g.D * first + g.second * second, atol=2e-5, rtol=0
-    )  # float32 at 100 Mpc/h
+    torch.testing.assert_close(moved, g.D * first + g.second * second, atol=2e-5, rtol=0)  # float32 at 100 Mpc/h
     # the velocity is the derivative of the position: a difference in D of a smooth function
     later = nbody.start(Phases(4), PLANCK, BOX, 16, 0.06)
     earlier = nbody.start(Phases(4), PLANCK, BOX, 16, 0.04)
@@ -164,9 +160,7 @@ def test_velocities_are_peculiar_km_per_second():
     particles = nbody.Particles(torch.zeros(1, 3), torch.ones(1, 3), 0.5)
     g = growth(PLANCK, 0.5)
     hubble = 100 * math.sqrt(PLANCK.Omega_m / 0.125 + 1 - PLANCK.Omega_m)
-    assert nbody.peculiar_velocity(particles, PLANCK)[0, 0].item() == pytest.approx(
-        0.5 * hubble * g.f * g.D, rel=1e-6
-    )
+    assert nbody.peculiar_velocity(particles, PLANCK)[0, 0].item() == pytest.approx(0.5 * hubble * g.f * g.D, rel=1e-6)
 
 
 @pytest.mark.parametrize("spacing", ["a", "D"])

@@ -109,9 +109,7 @@ def test_the_same_results_give_the_same_page(page, tmp_path):
 def test_baselines_alone_make_a_report(run):
     config, folder = run
     alone = check(config.model_dump() | {"models": {}})
-    measures = [
-        folder / "measures" / entry / f"{seed}.ecsv" for entry in ("low", "linear") for seed in (8, 9)
-    ]
+    measures = [folder / "measures" / entry / f"{seed}.ecsv" for entry in ("low", "linear") for seed in (8, 9)]
     evaluate(measures, folder / "evaluation" / "spectra.ecsv", folder / "evaluation" / "metrics.ecsv")
     report(alone, folder, folder / "index.html")
     text = (folder / "index.html").read_text(encoding="utf-8")
@@ -163,9 +161,7 @@ def test_a_missing_file_is_named(run, missing, message):
 
 def test_an_entry_that_was_not_evaluated_is_named(run):
     config, folder = run
-    more = check(
-        json.loads(config.model_dump_json()) | {"models": {"other": config.models["unet"].model_dump()}}
-    )
+    more = check(json.loads(config.model_dump_json()) | {"models": {"other": config.models["unet"].model_dump()}})
     with pytest.raises(DataError, match="lacks other"):
         report(more, folder, folder / "index.html")
 
@@ -200,9 +196,7 @@ def test_sheet_of_one_point_per_particle_is_the_particles(finished_run):
     snapshot = read_snapshot(finished_run[1] / "simulations" / "8" / "high.hdf5")
     points = np.concatenate(list(sheet(snapshot, 1, 10.0)))
     inside = snapshot.positions[snapshot.positions[:, 2] < 10.0, :2]
-    assert len(points) == pytest.approx(
-        len(inside), abs=3
-    )  # a particle at the very edge may round to either side
+    assert len(points) == pytest.approx(len(inside), abs=3)  # a particle at the very edge may round to either side
     assert len(np.concatenate(list(sheet(snapshot, 2, 50.0)))) == 8 * len(snapshot.ids)
 
 

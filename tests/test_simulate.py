@@ -67,9 +67,7 @@ def density(snapshot, cells):
 
 def test_low_and_high_agree_on_large_scales():
     """r > 0.99 below a quarter of the low run's Nyquist frequency: the same modes, the same physics."""
-    config = Config(
-        device="cpu", simulation=Simulation(box_size=100.0, low=32, high=64), superresolution={"tile": 8}
-    )
+    config = Config(device="cpu", simulation=Simulation(box_size=100.0, low=32, high=64), superresolution={"tile": 8})
     low, high = (next(simulate(config, 1, resolution)) for resolution in ("low", "high"))
     edges = np.array([0.5, 1.5, 2.5, 4.0])
     spectra = compare(density(low, 128), density(high, 128), 100.0, edges, window=CLOUD_IN_CELL)
@@ -114,9 +112,7 @@ def test_seeds_differ_and_resolutions_share_their_phases(tiny_simulations):
 
     one, other = displacement(1, "low"), displacement(2, "low")
     fine = displacement(1, "high").reshape(3, 16, 2, 16, 2, 16, 2).mean((2, 4, 6))
-    assert (
-        abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.4
-    )  # a handful of long modes: not exactly zero
+    assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.4  # a handful of long modes: not exactly zero
     assert np.corrcoef(one.ravel(), fine.ravel())[0, 1] > 0.98
 
 

@@ -55,9 +55,7 @@ def test_displacement_wraps_at_half_the_box():
     positions = snapshot.positions.copy()
     positions[0] = (positions[0] + [0.6 * BOX, 0.4 * BOX, -0.1 * BOX]) % BOX
     moved = Snapshot(positions, snapshot.velocities, snapshot.ids, BOX, 1.0, Cosmology())
-    np.testing.assert_allclose(
-        moved.displacement()[:, 0, 0, 0], [-0.4 * BOX, 0.4 * BOX, -0.1 * BOX], atol=1e-5
-    )
+    np.testing.assert_allclose(moved.displacement()[:, 0, 0, 0], [-0.4 * BOX, 0.4 * BOX, -0.1 * BOX], atol=1e-5)
 
 
 def test_slabs_of_positions_are_those_of_the_whole():
@@ -107,9 +105,7 @@ def test_slabs_make_the_same_file(written, tmp_path):
         for start in (0, 200, 500):
             part = slice(start, {0: 200, 200: 500, 500: 512}[start])
             write(start, snapshot.positions[part], snapshot.velocities[part], snapshot.ids[part])
-    np.testing.assert_array_equal(
-        read_snapshot(tmp_path / "slabs.hdf5").positions, read_snapshot(path).positions
-    )
+    np.testing.assert_array_equal(read_snapshot(tmp_path / "slabs.hdf5").positions, read_snapshot(path).positions)
 
 
 def test_missing_slabs_leave_no_file(tmp_path):
@@ -152,9 +148,7 @@ def test_pynbody_opens_it(written):
     assert data.properties["z"] == pytest.approx(1.0)
     assert data.properties["h"] == pytest.approx(0.7)
     assert data.properties["omegaM0"] == pytest.approx(0.3111)
-    assert float(
-        data.properties["boxsize"].in_units("Mpc a h**-1", **data.conversion_context())
-    ) == pytest.approx(BOX)
+    assert float(data.properties["boxsize"].in_units("Mpc a h**-1", **data.conversion_context())) == pytest.approx(BOX)
     order = np.argsort(data.dm["iord"])
     positions = data.dm["pos"].in_units("Mpc a h**-1")
     np.testing.assert_allclose(np.asarray(positions)[order], snapshot.positions, rtol=1e-5)
@@ -213,9 +207,7 @@ def test_every_flipped_bit_is_seen_or_harmless(written):
     assert refused > 250
 
 
-@pytest.mark.parametrize(
-    "name", ["Header", "PartType1/Coordinates", "PartType1/Velocities", "PartType1/ParticleIDs"]
-)
+@pytest.mark.parametrize("name", ["Header", "PartType1/Coordinates", "PartType1/Velocities", "PartType1/ParticleIDs"])
 def test_not_gadget(written, name):
     with h5py.File(written[0], "a") as file:
         del file[name]
@@ -285,8 +277,6 @@ def test_no_lattice():
             snapshot.positions[:500], snapshot.velocities[:500], snapshot.ids[:500], BOX, 1.0, Cosmology()
         ).side
     with pytest.raises(DataError, match="IDs run from 2 to 513"):
-        _ = Snapshot(
-            snapshot.positions, snapshot.velocities, snapshot.ids + np.uint64(1), BOX, 1.0, Cosmology()
-        ).side
+        _ = Snapshot(snapshot.positions, snapshot.velocities, snapshot.ids + np.uint64(1), BOX, 1.0, Cosmology()).side
     with pytest.raises(DataError, match="there are none"):
         Snapshot(np.zeros((0, 3)), np.zeros((0, 3)), np.zeros(0), BOX, 1.0, Cosmology())

@@ -26,9 +26,7 @@ Files = Annotated[
     list[Path] | None,
     typer.Option("--config", help="Configuration file; given more than once, later ones are merged on top."),
 ]
-Json = Annotated[
-    str | None, typer.Option("--settings", help="JSON merged on top of the configuration files.")
-]
+Json = Annotated[str | None, typer.Option("--settings", help="JSON merged on top of the configuration files.")]
 Output = Annotated[Path, typer.Option("--output", help="Where to write.")]
 
 
@@ -96,9 +94,7 @@ def superresolve(
     output: Annotated[list[Path], typer.Option(help="Where to write; repeat for more samples.")],
     phases: Annotated[
         Literal["none", "known", "drawn"] | None,
-        typer.Option(
-            help="Small-scale modes: none, those of the snapshot's own seed, or drawn from their prior."
-        ),
+        typer.Option(help="Small-scale modes: none, those of the snapshot's own seed, or drawn from their prior."),
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of the first sample.")] = None,
     tile: Annotated[int | None, typer.Option(min=1, help="Tile side [low-resolution cells].")] = None,

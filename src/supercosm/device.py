@@ -13,6 +13,7 @@ def choose_device(wanted: str = "auto") -> torch.device:
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
         raise ConfigurationError(
-            "device: cuda was asked for, but torch finds no CUDA GPU here; set device: auto or cpu, or run on a GPU node"
+            "device: cuda was asked for, but torch finds no CUDA GPU here; "
+            "set device: auto or cpu, or run on a GPU node"
         )
     return torch.device(wanted)

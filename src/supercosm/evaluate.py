@@ -103,9 +103,7 @@ def _by_entry(tables: Sequence[QTable]) -> dict[str, list[QTable]]:
         raise DataError("there is nothing to evaluate: give the tables that the measure stage wrote")
     groups: dict[str, list[QTable]] = {}
     for table in tables:
-        lacking = [
-            key for key in ("entry", "seed", "box_size", "k_Nyquist_low") if table.meta.get(key) is None
-        ]
+        lacking = [key for key in ("entry", "seed", "box_size", "k_Nyquist_low") if table.meta.get(key) is None]
         if lacking:
             raise DataError(
                 f"a table of entry '{table.meta.get('entry', '?')}' lacks {', '.join(lacking)} in its "
@@ -114,16 +112,12 @@ def _by_entry(tables: Sequence[QTable]) -> dict[str, list[QTable]]:
             )
         group = groups.setdefault(table.meta["entry"], [])
         if any(other.meta["seed"] == table.meta["seed"] for other in group):
-            raise DataError(
-                f"entry '{table.meta['entry']}' comes twice with seed {table.meta['seed']}; give each once"
-            )
+            raise DataError(f"entry '{table.meta['entry']}' comes twice with seed {table.meta['seed']}; give each once")
         group.append(table)
     for key in ("box_size", "k_Nyquist_low", "k_Nyquist_high"):
         values = sorted({table.meta[key] for table in tables})
         if len(values) > 1:
-            raise DataError(
-                f"the tables differ in {key}: {values}; evaluate runs of one configuration together"
-            )
+            raise DataError(f"the tables differ in {key}: {values}; evaluate runs of one configuration together")
     return groups
 
 

@@ -62,13 +62,9 @@ def density(panels: Sequence[Panel], box_size: float, zoom: tuple[float, float, 
     return figure
 
 
-def _image(
-    ax: Axes, field: np.ndarray, extent: tuple[float, float, float, float], norm: Normalize
-) -> AxesImage:
+def _image(ax: Axes, field: np.ndarray, extent: tuple[float, float, float, float], norm: Normalize) -> AxesImage:
     values = np.log10(np.maximum(field, FLOOR))
-    return ax.imshow(
-        values.T, origin="lower", extent=extent, norm=norm, cmap="inferno", interpolation="bilinear"
-    )
+    return ax.imshow(values.T, origin="lower", extent=extent, norm=norm, cmap="inferno", interpolation="bilinear")
 
 
 def power(spectra: QTable, field: str) -> Figure:

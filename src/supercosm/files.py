@@ -147,9 +147,7 @@ def locked(folder: str | Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise DataError(
-                f"another process is working in {folder}; wait for it or stop it, then run again"
-            ) from None
+            raise DataError(f"another process is working in {folder}; wait for it or stop it, then run again") from None
         yield
 
 

@@ -55,9 +55,7 @@ def read_history(path: str | Path) -> History:
     try:
         columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
     except (TypeError, ValueError) as error:
-        raise DataError(
-            f"{path} holds a row that is not numbers ({error}); delete it and train again"
-        ) from None
+        raise DataError(f"{path} holds a row that is not numbers ({error}); delete it and train again") from None
     return History(columns)
 
 
@@ -150,6 +148,4 @@ def _critic(history: History) -> str:
             "its "
             "learning rate or raise the penalty."
         )
-    return (
-        f"The critic is in balance: it tells real from generated (separation {end:.2g}, at most {peak:.2g})."
-    )
+    return f"The critic is in balance: it tells real from generated (separation {end:.2g}, at most {peak:.2g})."

@@ -111,9 +111,7 @@ def _checked(path: Path, truth: Snapshot, grid: Grid, settings: Evaluation) -> M
         grid.dimensions,
         grid.slabs,
     ):
-        raise DataError(
-            f"{path} is not on the same grid as the sample before it; measure each model by itself"
-        )
+        raise DataError(f"{path} is not on the same grid as the sample before it; measure each model by itself")
     return _modes(sample, grid)
 
 
@@ -178,9 +176,7 @@ def _rows(number: int, sample: Modes, truth: Modes, following: Modes | None, gri
     return table
 
 
-def _meta(
-    sample: Snapshot | DensityField, truth: Snapshot, grid: Grid, settings: Evaluation
-) -> dict[str, Any]:
+def _meta(sample: Snapshot | DensityField, truth: Snapshot, grid: Grid, settings: Evaluation) -> dict[str, Any]:
     """Collect what evaluation and readers need to know; wave numbers in h/Mpc, lengths in Mpc/h."""
     side = round(len(truth.ids) ** (1 / 3))
     low = _low_side(sample.provenance, side)

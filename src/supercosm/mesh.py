@@ -208,9 +208,7 @@ def four_point_gradient(field: torch.Tensor, cell: float, axis: int) -> torch.Te
     return (8 * near - far) / (12 * cell)
 
 
-def wave_numbers(
-    cells: int, device: torch.device | str = "cpu"
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def wave_numbers(cells: int, device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Return the integer wave vector of a real FFT of (cells,)*3: kx (n,1,1), ky (1,n,1), kz (1,1,n//2+1)."""
     whole = torch.fft.fftfreq(cells, 1 / cells, dtype=torch.float64, device=device).round().long()
     half = torch.arange(cells // 2 + 1, device=device)

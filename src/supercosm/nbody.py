@@ -88,9 +88,7 @@ class Gravity:
         """Solve ∇²φ = δ for particles (N, 3): (cells,)*3 float32 [(Mpc/h)²]."""
         density = mesh.paint(positions, self.box_size, self.cells)
         modes = torch.fft.rfftn(density)
-        torch.view_as_real(modes).mul_(
-            self.inverse_laplacian[..., None]
-        )  # complex × real would copy to complex
+        torch.view_as_real(modes).mul_(self.inverse_laplacian[..., None])  # complex × real would copy to complex
         return torch.fft.irfftn(modes, s=density.shape)
 
 

@@ -83,9 +83,7 @@ def _between(field: np.ndarray, shift: tuple[float, ...]) -> np.ndarray:
     return field
 
 
-def project(
-    points: np.ndarray, box_size: float, square: tuple[float, float, float], cells: int
-) -> np.ndarray:
+def project(points: np.ndarray, box_size: float, square: tuple[float, float, float], cells: int) -> np.ndarray:
     """Paint points (N, 2) [Mpc/h] by cloud in cell onto a square (x, y, side): numbers (cells, cells).
 
     The square may be the whole box, which is periodic.

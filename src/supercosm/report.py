@@ -54,18 +54,14 @@ def report(config: Config, results: str | Path, output: str | Path) -> None:
     for name, table in (("spectra", spectra), ("metrics", metrics)):
         lacking = [entry.name for entry in expected if entry.name not in set(table["entry"])]
         if lacking:
-            raise DataError(
-                f"{results}/evaluation/{name}.ecsv lacks {', '.join(lacking)}; evaluate them first"
-            )
+            raise DataError(f"{results}/evaluation/{name}.ecsv lacks {', '.join(lacking)}; evaluate them first")
     content = {
         "config": config,
         "models": [_model(results, name) for name in config.models],
         "meta": spectra.meta,
         "fields": list(FIELDS),
         "columns": [heading[:2] for heading in COLUMNS.values()],
-        "comparisons": [
-            _comparison(config, results, group, spectra, metrics) for group in _groups(expected, spectra)
-        ],
+        "comparisons": [_comparison(config, results, group, spectra, metrics) for group in _groups(expected, spectra)],
         "benchmarks": benchmarks(results / "benchmarks"),
         "entries": {entry.name: TOLD[entry.phases] for entry in expected},
         "machine": machine(),
@@ -94,9 +90,7 @@ def _groups(expected: Iterable[Entry], spectra: QTable) -> Iterator[list[Entry]]
     yield from (groups[key] for key in sorted(groups))
 
 
-def _comparison(
-    config: Config, results: Path, group: list[Entry], spectra: QTable, metrics: QTable
-) -> dict[str, Any]:
+def _comparison(config: Config, results: Path, group: list[Entry], spectra: QTable, metrics: QTable) -> dict[str, Any]:
     """Draw the figures and build the tables of one group."""
     names = [entry.name for entry in group]
     rows = spectra[np.isin(spectra["entry"], names)]
@@ -213,9 +207,7 @@ def _model(results: Path, name: str) -> dict[str, Any]:
     try:
         card = json.loads((folder / "model.json").read_text(encoding="utf-8"))
     except OSError as error:
-        raise DataError(
-            f"there is no model card {folder}/model.json; train the model '{name}' first"
-        ) from error
+        raise DataError(f"there is no model card {folder}/model.json; train the model '{name}' first") from error
     except json.JSONDecodeError as error:
         raise DataError(f"{folder}/model.json is not valid JSON ({error}); train the model again") from error
     history = folder / "history.csv"
@@ -228,9 +220,7 @@ def benchmarks(folder: Path) -> list[dict[str, Any]]:
     found: dict[str, list[dict[str, str]]] = {}
     for path in sorted(folder.rglob("*.tsv")):
         with open(path, newline="", encoding="utf-8") as file:
-            found.setdefault(path.relative_to(folder).parts[0], []).extend(
-                csv.DictReader(file, delimiter="\t")
-            )
+            found.setdefault(path.relative_to(folder).parts[0], []).extend(csv.DictReader(file, delimiter="\t"))
     rules = []
     for rule, jobs in found.items():
         seconds = [_value(job.get("s")) for job in jobs]

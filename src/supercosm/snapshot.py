@@ -19,9 +19,7 @@ from supercosm.config import Cosmology
 from supercosm.errors import DataError
 from supercosm.files import hdf5_reader, hdf5_writer
 
-CRITICAL_DENSITY = (
-    27.75366277  # 3 (100 km/s/Mpc)² / (8 π G) in 1e10 Msun/h (Mpc/h)^-3, CODATA 2018 / IAU 2015
-)
+CRITICAL_DENSITY = 27.75366277  # 3 (100 km/s/Mpc)² / (8 π G) in 1e10 Msun/h (Mpc/h)^-3, CODATA 2018 / IAU 2015
 KPC = 1000.0  # kpc/h in a Mpc/h
 CHUNK = 1 << 18  # particles per HDF5 chunk
 
@@ -44,11 +42,7 @@ class Snapshot:
 
     def __post_init__(self) -> None:
         count = len(self.positions)
-        if (
-            self.positions.shape != (count, 3)
-            or self.velocities.shape != (count, 3)
-            or self.ids.shape != (count,)
-        ):
+        if self.positions.shape != (count, 3) or self.velocities.shape != (count, 3) or self.ids.shape != (count,):
             raise DataError(
                 "a snapshot needs positions (N, 3), velocities (N, 3) and ids (N,), not "
                 f"{self.positions.shape}, {self.velocities.shape}, {self.ids.shape}"
@@ -62,13 +56,10 @@ class Snapshot:
         count = len(self.ids)
         side = round(count ** (1 / 3))
         if side**3 != count:
-            raise DataError(
-                f"{count} particles are no cube of a whole number, so they fill no Lagrangian lattice"
-            )
+            raise DataError(f"{count} particles are no cube of a whole number, so they fill no Lagrangian lattice")
         if self.ids[0] != 1 or self.ids[-1] != count:
             raise DataError(
-                f"particle IDs run from {self.ids[0]} to {self.ids[-1]}; "
-                f"a lattice of {side}³ needs 1 to {count}"
+                f"particle IDs run from {self.ids[0]} to {self.ids[-1]}; a lattice of {side}³ needs 1 to {count}"
             )
         return side
 
@@ -99,9 +90,7 @@ class Snapshot:
         return np.ascontiguousarray(np.moveaxis(self.velocities.reshape(n, n, n, 3), -1, 0))
 
 
-def from_lattice(
-    displacement: np.ndarray, velocity: np.ndarray, box_size: float, **attributes: Any
-) -> Snapshot:
+def from_lattice(displacement: np.ndarray, velocity: np.ndarray, box_size: float, **attributes: Any) -> Snapshot:
     """Make a Snapshot of fields (3, n, n, n) [Mpc/h, km/s] on the lattice; inverse of `displacement()`."""
     n = displacement.shape[-1]
     return Snapshot(
@@ -145,15 +134,9 @@ def snapshot_writer(path: str | Path, like: Any, count: int) -> Iterator[Any]:
         group = file.create_group("PartType1")
         chunk = min(count, CHUNK)
         sets = {
-            "Coordinates": group.create_dataset(
-                "Coordinates", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True
-            ),
-            "Velocities": group.create_dataset(
-                "Velocities", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True
-            ),
-            "ParticleIDs": group.create_dataset(
-                "ParticleIDs", (count,), "u8", chunks=(chunk,), fletcher32=True
-            ),
+            "Coordinates": group.create_dataset("Coordinates", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True),
+            "Velocities": group.create_dataset("Velocities", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True),
+            "ParticleIDs": group.create_dataset("ParticleIDs", (count,), "u8", chunks=(chunk,), fletcher32=True),
         }
         root_a = np.float32(np.sqrt(like.scale_factor))
         written = 0
@@ -252,9 +235,7 @@ def _check_header(header: dict[str, Any], path: Path) -> None:
         raise DataError(f"{path} is one of {files} files of a snapshot; join them into a single file first")
     for name in ("BoxSize", "Time"):
         if not 0 < float(header[name]) < np.inf:
-            raise DataError(
-                f"{path}: {name} = {float(header[name]):g} in the /Header must be a positive number"
-            )
+            raise DataError(f"{path}: {name} = {float(header[name]):g} in the /Header must be a positive number")
     matter, dark_energy = (
         float(header["Omega0"]),
         float(header.get("OmegaLambda", 1 - float(header["Omega0"]))),

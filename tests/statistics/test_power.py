@@ -26,9 +26,7 @@ def test_bins_cover_fundamental_to_nyquist_and_none_is_empty(side, bins):
     assert np.diff(edges).min() > 1 - 1e-9
     assert len(edges) - 1 == min(bins, side // 2 - 1)
     if side <= 128:
-        assert (
-            compare(white((1, side, side, side)), white((1, side, side, side)), BOX, edges).modes.min() >= 6
-        )
+        assert compare(white((1, side, side, side)), white((1, side, side, side)), BOX, edges).modes.min() >= 6
 
 
 def test_a_lattice_without_modes_is_refused():
@@ -60,9 +58,7 @@ def test_modes_kept_are_those_of_the_whole_transform():
 def test_white_noise_is_flat_at_its_level():
     """P = σ² × cell volume, with relative error √(2 / modes) per bin; 5 standard errors are allowed."""
     cells = 64
-    found = compare(
-        white((1, cells, cells, cells)), white((1, cells, cells, cells), 1), BOX, bin_edges(cells, 12)
-    )
+    found = compare(white((1, cells, cells, cells)), white((1, cells, cells, cells), 1), BOX, bin_edges(cells, 12))
     level = (BOX / cells) ** 3
     error = np.sqrt(2 / found.modes)
     assert np.all(np.abs(found.first / level - 1) < 5 * error)

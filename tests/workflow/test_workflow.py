@@ -66,8 +66,7 @@ def overlay(folder, **content):
 def after(*names, seeds=(4, 5)):
     """Return what follows from new super-resolved boxes of these entries, figures aside."""
     samples = {
-        e.name: e.samples
-        for e in entries(load_config([ROOT / "config" / f"{c}.yaml" for c in ("config", "smoke")]))
+        e.name: e.samples for e in entries(load_config([ROOT / "config" / f"{c}.yaml" for c in ("config", "smoke")]))
     }
     made = set(FOLLOW)
     for name in names:
@@ -103,9 +102,7 @@ def copy(finished, tmp_path):
 def kill_when(call, folder, there, patience=120):
     """Start a run, kill -9 it and all its jobs as soon as a file is there."""
     with (folder / "killed.log").open("w") as log:
-        process = subprocess.Popen(
-            call, cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(call, cwd=folder, env=environment(), stdout=log, stderr=log, start_new_session=True)
         end = time.monotonic() + patience
         while not there.exists() and process.poll() is None and time.monotonic() < end:
             time.sleep(0.002)

@@ -1,1 +1,1 @@
-"""Plain networks that know nothing of training."""
+"""Plain torch modules that know nothing of training."""

@@ -1,0 +1,1 @@
+"""Statistics of snapshots and fields: pure functions, arrays in, arrays out."""

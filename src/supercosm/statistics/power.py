@@ -53,9 +53,7 @@ def bin_edges(side: int, bins: int) -> np.ndarray:
     start, stop = 0.5, side / 2
     count = min(bins, int(stop - start))
     if count < 1:
-        raise ValueError(
-            f"a lattice of {side} points per side has no mode below its Nyquist frequency; it needs 4"
-        )
+        raise ValueError(f"a lattice of {side} points per side has no mode below its Nyquist frequency; it needs 4")
     low, high = 1.0, stop / start
     for _ in range(100):
         ratio = math.sqrt(low * high)
@@ -85,9 +83,7 @@ def transform(field: torch.Tensor | np.ndarray, dimensions: int, keep: int) -> t
     field = torch.as_tensor(field)
     cells = field.shape[-1]
     if keep > cells // 2:
-        raise ValueError(
-            f"modes up to {keep} were asked of a mesh of {cells} cells, which holds {cells // 2}"
-        )
+        raise ValueError(f"modes up to {keep} were asked of a mesh of {cells} cells, which holds {cells // 2}")
     axes = tuple(range(-dimensions, 0))
     return torch.stack([_crop(torch.fft.rfftn(one, dim=axes), keep) / cells**dimensions for one in field])
 
@@ -116,17 +112,13 @@ def power(
     aliasing). `edges` in |n|, half open; modes outside are left out.
     """
     if first.shape != second.shape:
-        raise ValueError(
-            f"transforms of shapes {tuple(first.shape)} and {tuple(second.shape)} cannot be compared"
-        )
+        raise ValueError(f"transforms of shapes {tuple(first.shape)} and {tuple(second.shape)} cannot be compared")
     dimensions = first.ndim - 1
     sums = np.zeros((5, len(edges) - 1))
     for rows, n, index, weight, divide in _slices(first.shape[1:], edges, cells, window):
         a, b = first[:, rows].cpu(), second[:, rows].cpu()
         products = [_product(a, a), _product(b, b), _product(a, b)]
-        for line, values in enumerate(
-            [weight, weight * n, *(weight * divide * p.flatten() for p in products)]
-        ):
+        for line, values in enumerate([weight, weight * n, *(weight * divide * p.flatten() for p in products)]):
             binned = torch.bincount(index, values.double(), minlength=len(edges) + 1)
             sums[line] += binned[1 : len(edges)].numpy()
     modes = sums[0]

@@ -1,0 +1,155 @@
+"""The settings of a model: what all families share, and each family's own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from supercosm.settings import Settings
+
+LossName = Literal["mse", "l1", "huber", "log_cosh", "density"]
+
+
+class Network(Settings):
+    """The multi-scale U-Net that every family shares."""
+
+    channels: int = Field(32, ge=4, description="features at the finest level; doubled at each coarser level")
+    levels: int = Field(2, ge=1, le=4, description="resolution levels, each half as fine as the one before")
+    blocks: int = Field(2, ge=1, description="residual blocks at each level")
+    patch: int = Field(2, ge=1, description="cells per side folded into channels before the first level")
+
+
+class Training(Settings):
+    """Budget and optimiser of one model."""
+
+    steps: int = Field(400, ge=1, description="optimiser steps; sets the cost")
+    batch: int = Field(1, ge=1, description="crops per step")
+    crop: int = Field(64, ge=8, description="side of a training crop [high-resolution cells]")
+    margin: int = Field(8, ge=0, description="border of a crop that the loss ignores [high-resolution cells]")
+    learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (one-cycle schedule)")
+    weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
+    ema: float = Field(0.98, ge=0, lt=1, description="decay of the exponential moving average of the weights")
+    precision: Literal["auto", "bf16", "float32"] = Field(
+        "auto", description="auto: bfloat16 autocast where the processor multiplies it natively"
+    )
+    validate_every: int = Field(50, ge=1, description="steps between validations, checkpoints and history rows")
+    seed: int = Field(0, ge=0, description="seed of weights, crops and symmetries")
+
+    @model_validator(mode="after")
+    def _room(self) -> Training:
+        if 2 * self.margin >= self.crop:
+            raise ValueError(f"training.margin = {self.margin} leaves nothing of training.crop = {self.crop}")
+        if self.steps % self.validate_every:
+            raise ValueError(
+                f"training.steps = {self.steps} is not a multiple of training.validate_every = {self.validate_every}"
+            )
+        return self
+
+
+class Model(Settings):
+    """What every family has in common."""
+
+    condition: list[Literal["low", "initial"]] = Field(
+        ["low"], description="what the network is told: the low run, and the small-scale initial conditions"
+    )
+    noise: Literal["none", "white", "initial"] = Field(
+        "none",
+        description="source of randomness: none, white noise with learnt amplitudes inside the network, or the "
+        "small-scale linear modes drawn from their prior",
+    )
+    fields: Literal["displacement", "density"] = Field(
+        "displacement", description="Lagrangian displacement and velocity, or log(1 + density) on a mesh"
+    )
+    dimensions: Literal[2, 3] = Field(3, description="3, or 2 for projected density slabs")
+    velocity_weight: float = Field(
+        0.2,
+        gt=0,
+        description="factor on velocity errors in the loss: most of their variance is unpredictable virial motion",
+    )
+    scale_factor: float | None = Field(None, description="output to train on; none: the last one")
+    network: Network = Network()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Model:
+        if "low" not in self.condition or len(set(self.condition)) != len(self.condition):
+            raise ValueError(f"condition = {self.condition} must be [low] or [low, initial]")
+        if self.dimensions == 2 and self.fields != "density":
+            raise ValueError(
+                f"dimensions = 2 works on projected density slabs: set fields: density (it is {self.fields})"
+            )
+        unit = self.network.patch * 2 ** (self.network.levels - 1)
+        if self.training.crop % unit:
+            raise ValueError(f"training.crop = {self.training.crop} is not a multiple of patch × 2^(levels-1) = {unit}")
+        _check_cells("the coarsest level of the network", self.training.crop // unit)
+        return self
+
+    @property
+    def sees_initial(self) -> bool:
+        """Whether the network takes the small-scale linear modes as input channels."""
+        return "initial" in self.condition or self.noise == "initial"
+
+
+def _check_cells(where: str, cells: int) -> None:
+    """Refuse two cells a side: oneDNN's bfloat16 weight gradient of a 3³ convolution reads stray memory there."""
+    if cells < 3:
+        raise ValueError(f"training.crop leaves {where} {cells} cells a side; enlarge it so that there are 3")
+
+
+class Unet(Model):
+    """Regression: the network that minimises D(OUTPUT, TARGET)."""
+
+    family: Literal["unet"] = "unet"
+    loss: dict[LossName, Annotated[float, Field(gt=0)]] = Field(
+        {"mse": 1.0}, min_length=1, description="D(OUTPUT, TARGET): weights of the named terms"
+    )
+
+    @model_validator(mode="after")
+    def _density_term(self) -> Unet:
+        if "density" in self.loss and self.fields != "displacement":
+            raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
+        if set(self.loss) == {"density"}:
+            raise ValueError("loss 'density' alone leaves velocities free; add mse, l1, huber or log_cosh")
+        return self
+
+
+class Gan(Model):
+    """Conditional GAN after Li et al. 2021: generator, patch critic, lazy gradient penalty."""
+
+    family: Literal["gan"] = "gan"
+    noise: Literal["white", "initial"] = Field(
+        "initial",
+        description="source of randomness: white noise inside the network, or the drawn linear modes",
+    )
+    start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
+    warm_up: int = Field(0, ge=0, description="steps with the pixel loss alone before the critic joins")
+    adversarial: Literal["wgan-gp", "non-saturating"] = Field("wgan-gp", description="adversarial loss")
+    adversarial_weight: float = Field(0.01, gt=0, description="weight of the adversarial term")
+    loss: dict[LossName, Annotated[float, Field(gt=0)]] = Field(
+        {"mse": 1.0}, description="weights of the pixel terms that keep the generator on its target"
+    )
+    penalty: float = Field(10.0, ge=0, description="weight of the critic's gradient penalty")
+    penalty_every: int = Field(8, ge=1, description="lazy penalty: steps between evaluations")
+    critic_channels: int = Field(32, ge=4, description="features of the critic's first level")
+    critic_learning_rate: float = Field(4e-4, gt=0, description="Adam learning rate of the critic")
+
+    @model_validator(mode="after")
+    def _density_term(self) -> Gan:
+        if "density" in self.loss and self.fields != "displacement":
+            raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
+        return self
+
+    @model_validator(mode="after")
+    def _critic_has_room(self) -> Gan:
+        seen = self.training.crop - 2 * self.training.margin
+        if seen % (2 * self.network.patch):
+            raise ValueError(
+                f"training.crop − 2 margin = {seen} is not a multiple of 2 × patch = {2 * self.network.patch}, "
+                "which the critic needs"
+            )
+        _check_cells("the coarse level of the critic", seen // (2 * self.network.patch))
+        return self
+
+
+AnyModel = Annotated[Unet | Gan, Field(discriminator="family")]

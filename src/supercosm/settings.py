@@ -1,0 +1,139 @@
+"""The sections of the configuration, except the models: keys, defaults and their meaning."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Settings(BaseModel):
+    """Base of every section: unknown keys are errors and values never change once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Cosmology(Settings):
+    """A flat ΛCDM universe with massless neutrinos (defaults: Planck 2018, TT,TE,EE+lowE+lensing+BAO)."""
+
+    Omega_m: float = Field(0.3111, gt=0, lt=1, description="total matter density today")
+    Omega_b: float = Field(0.0490, gt=0, lt=1, description="baryon density today")
+    h: float = Field(0.6766, gt=0.1, lt=2, description="Hubble constant / (100 km/s/Mpc)")
+    n_s: float = Field(0.9665, gt=0, lt=2, description="slope of the primordial spectrum")
+    sigma8: float = Field(0.8102, gt=0, lt=3, description="linear rms overdensity in 8 Mpc/h spheres, z = 0")
+
+    @model_validator(mode="after")
+    def _baryons_are_matter(self) -> Cosmology:
+        if self.Omega_b >= self.Omega_m:
+            raise ValueError(
+                f"Omega_b = {self.Omega_b} must be below Omega_m = {self.Omega_m}: baryons are part of the matter"
+            )
+        return self
+
+
+class Seeds(Settings):
+    """Which initial conditions are trained on, validated on, and kept for the test."""
+
+    training: list[int] = Field([1, 2, 3, 4, 5, 6], min_length=1, description="seeds of the training boxes")
+    validation: list[int] = Field([7], min_length=1, description="seeds that choose and diagnose, never train")
+    test: list[int] = Field([8, 9], min_length=1, description="seeds seen by no model; all results are for these")
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Seeds:
+        seen: dict[int, str] = {}
+        for role in ("training", "validation", "test"):
+            for seed in getattr(self, role):
+                if seed < 0:
+                    raise ValueError(f"seed {seed} in '{role}' is negative; seeds are integers from 0 up")
+                if seed in seen:
+                    raise ValueError(
+                        f"seed {seed} stands in both '{seen[seed]}' and '{role}'; give every role its own seeds"
+                    )
+                seen[seed] = role
+        return self
+
+    @property
+    def all(self) -> list[int]:
+        """Every seed, in the order training, validation, test."""
+        return [*self.training, *self.validation, *self.test]
+
+
+class Simulation(Settings):
+    """The paired N-body simulations."""
+
+    box_size: float = Field(100.0, gt=0, description="side of the periodic box [Mpc/h]")
+    low: int = Field(32, ge=4, description="particles per side, low resolution")
+    high: int = Field(128, ge=8, description="particles per side, high resolution: a multiple of low")
+    scale_factors: list[float] = Field([1.0], min_length=1, description="outputs, ascending; the last names the run")
+    start: float = Field(0.05, ge=0.001, lt=1, description="scale factor at which 2LPT hands over to the N-body steps")
+    steps: int = Field(20, ge=1, description="N-body steps from the start to the last output")
+    spacing: Literal["a", "D"] = Field("a", description="steps uniform in the scale factor or the growth factor")
+    mesh: int = Field(2, ge=1, le=4, description="force mesh cells per particle and side")
+    amplitude: Literal["gaussian", "fixed"] = Field(
+        "gaussian", description="mode amplitudes of the initial conditions: drawn, or all set to their rms"
+    )
+
+    @model_validator(mode="after")
+    def _sizes(self) -> Simulation:
+        for name in ("low", "high"):
+            if getattr(self, name) % 2:
+                raise ValueError(f"simulation.{name} = {getattr(self, name)} is odd; it must be even")
+        if self.high % self.low or self.high == self.low:
+            raise ValueError(
+                f"simulation.high = {self.high} is not a multiple (2, 4, 8, …) of simulation.low = {self.low}"
+            )
+        if self.factor & (self.factor - 1):
+            raise ValueError(f"simulation.high / simulation.low = {self.factor} is not a power of two")
+        if sorted(set(self.scale_factors)) != self.scale_factors:
+            raise ValueError(f"simulation.scale_factors = {self.scale_factors} must ascend without repeats")
+        if self.scale_factors[0] <= self.start:
+            raise ValueError(
+                f"simulation.scale_factors starts at {self.scale_factors[0]}, which is not after simulation.start "
+                f"= {self.start}"
+            )
+        if self.scale_factors[-1] > 2:
+            raise ValueError(
+                f"simulation.scale_factors ends at {self.scale_factors[-1]}; growth is known up to 2 (today is 1)"
+            )
+        if len(self.scale_factors) > self.steps:
+            raise ValueError(
+                f"simulation.steps = {self.steps} is fewer than the {len(self.scale_factors)} outputs asked for"
+            )
+        return self
+
+    @property
+    def factor(self) -> int:
+        """Up-sampling factor per side."""
+        return self.high // self.low
+
+    def tag(self, scale_factor: float) -> str:
+        """File-name suffix of an output: none for the last one, `_a0.3333` for an earlier one."""
+        return "" if scale_factor == self.scale_factors[-1] else f"_a{scale_factor:.4f}"
+
+
+class Superresolution(Settings):
+    """How trained models are applied to the test boxes."""
+
+    tile: int = Field(16, ge=1, description="tile side [low-resolution cells]; memory grows with its cube")
+    samples: int = Field(2, ge=1, description="samples drawn per box from every stochastic model")
+    seed: int = Field(1000, ge=0, description="seed of the first sample; the next ones count up")
+
+
+class Evaluation(Settings):
+    """How spectra are measured."""
+
+    bins: int = Field(24, ge=3, description="wave-number bins from the fundamental mode to the Nyquist frequency")
+    mesh: int = Field(2, ge=1, description="measuring mesh cells per high-resolution particle and side")
+
+
+class Report(Settings):
+    """What the pictures show."""
+
+    slab: float = Field(10.0, gt=0, description="thickness of the pictured density slab [Mpc/h]")
+    zoom: float = Field(25.0, gt=0, description="side of the zoomed region [Mpc/h]")
+
+
+class Pairs(Settings):
+    """Projected slabs for two-dimensional models."""
+
+    slabs: int = Field(8, ge=1, description="slabs per box along each axis, for models with dimensions: 2")
