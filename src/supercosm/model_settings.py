@@ -123,11 +123,13 @@ class Gan(Model):
         description="source of randomness: white noise inside the network, or the drawn linear modes",
     )
     start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
-    warm_up: int = Field(0, ge=0, description="steps with the pixel loss alone before the critic joins")
-    adversarial: Literal["wgan-gp", "non-saturating"] = Field("wgan-gp", description="adversarial loss")
+    warm_up: int = Field(0, ge=0, description="steps before the adversarial term joins the pixel loss; the critic learns meanwhile")
+    adversarial: Literal["wgan-gp", "non-saturating"] = Field(
+        "wgan-gp", description="adversarial loss, with gradient penalty or R1"
+    )
     adversarial_weight: float = Field(0.01, gt=0, description="weight of the adversarial term")
     loss: dict[LossName, Annotated[float, Field(gt=0)]] = Field(
-        {"mse": 1.0}, description="weights of the pixel terms that keep the generator on its target"
+        {"mse": 1.0}, min_length=1, description="weights of the pixel terms that keep the generator on its target"
     )
     penalty: float = Field(10.0, ge=0, description="weight of the critic's gradient penalty")
     penalty_every: int = Field(8, ge=1, description="lazy penalty: steps between evaluations")

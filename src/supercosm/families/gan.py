@@ -1,8 +1,8 @@
 """Conditional GAN after Li et al. 2021 (PNAS 118, e2022038118): the critic sees output, input and density.
 
 The generator is warm-started from a regression or warmed up on the pixel loss, which also stays on as an
-anchor. The critic's penalty is lazy (Karras et al. 2020, section 3.1): evaluated every few steps with as much
-more weight.
+anchor; meanwhile the critic learns, for one that knows nothing yet misleads. The critic's penalty is lazy
+(Karras et al. 2020, section 3.1): evaluated every few steps with as much more weight.
 """
 
 from __future__ import annotations
@@ -47,21 +47,16 @@ class GanFamily(Family):
         return self.inner(torch.cat(channels, dim=1))
 
     def training_step(self, crop: Crop, index: int) -> None:
-        """Update the critic, then the generator; in the warm-up the generator alone, by the pixel loss."""
+        """Update the critic, then the generator; in the warm-up the generator by the pixel loss alone."""
         settings, step = self.settings, self.step_number(index)
         generator, critic = self.optimizers()
-        for optimiser, peak in (
-            (generator, settings.training.learning_rate),
-            (critic, settings.critic_learning_rate),
-        ):
-            optimiser.param_groups[0]["lr"] = peak * self.learning_rate(step)
+        generator.param_groups[0]["lr"] = settings.training.learning_rate * self.learning_rate(step)
         target = self.features.target(crop["low"], crop["high"])
         output = self.generate(self.network, crop, step * len(target))
-        pixel = self.distance(output, target, crop)
-        total = pixel
+        pixel = total = self.distance(output, target, crop)
+        fake = self.judged(output, crop)
+        self._update_critic(critic, self.judged(target, crop), fake.detach(), step)
         if step >= settings.warm_up:
-            fake = self.judged(output, crop)
-            self._update_critic(critic, self.judged(target, crop), fake.detach(), step)
             adversarial = self._adversarial(fake)
             total = pixel + settings.adversarial_weight * adversarial
             self.note(len(target), adversarial_loss=adversarial)
