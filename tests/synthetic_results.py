@@ -18,7 +18,7 @@ CONFIG = {
     "name": "synthetic",
     "seeds": {"training": [1], "validation": [2], "test": [8, 9]},
     "simulation": {"low": 16, "high": 32, "box_size": 50.0, "steps": 6},
-    "superresolution": {"tile": 8},
+    "superresolution": {"tile": 16},
     "evaluation": {"bins": 10, "mesh": 2},
     "models": {
         "unet": {"family": "unet", "training": {"crop": 16, "margin": 2}},

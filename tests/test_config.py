@@ -14,12 +14,14 @@ from supercosm.stages import SECTIONS, stage_settings
 
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "config" / "config.yaml"
-OVERLAYS = ["smoke", "gpu", "paper"]
+OVERLAYS = ["smoke", "gpu", "gpu512", "paper"]
 UNET, GAN = {"family": "unet"}, {"family": "gan"}
 
 
 def shipped(overlay=None):
-    return load_config([BASE] if overlay is None else [BASE, ROOT / "config" / f"{overlay}.yaml"])
+    """Load config.yaml with an overlay on it; gpu512 is an overlay on gpu."""
+    names = {None: [], "gpu512": ["gpu", "gpu512"]}.get(overlay, [overlay])
+    return load_config([BASE, *(ROOT / "config" / f"{name}.yaml" for name in names)])
 
 
 @pytest.mark.parametrize("overlay", [None, *OVERLAYS])
@@ -185,3 +187,21 @@ def test_a_model_depends_on_the_one_it_starts_from():
 def test_stage_settings_are_sorted_so_that_order_in_a_file_does_not_matter():
     text = stage_settings(shipped(), "simulate")
     assert text == json.dumps(json.loads(text), sort_keys=True)
+
+
+@pytest.mark.parametrize(("early", "late"), [("unetz2", "unet"), ("ganz2", "gan"), ("whitez2", "white")])
+def test_the_paper_trains_alike_at_both_redshifts(early, late):
+    models = shipped("paper").models
+    first, second = (models[name].model_dump(exclude={"scale_factor", "start"}) for name in (early, late))
+    assert first == second
+
+
+def test_null_takes_a_model_or_a_loss_term_away():
+    config = load_config([BASE], json.dumps({"models": {"gan": None, "unet": {"loss": {"density": None}}}}))
+    assert list(config.models) == ["unet"]
+    assert config.models["unet"].loss == {"mse": 1.0}
+
+
+def test_a_tile_smaller_than_the_halo_is_refused_at_once():
+    with pytest.raises(ConfigurationError, match=r"tile = 4 is smaller than the network's halo of 6 .* at least 6"):
+        load_config([BASE], json.dumps({"superresolution": {"tile": 4}}))

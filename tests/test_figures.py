@@ -8,6 +8,7 @@ from supercosm import figures
 from supercosm.errors import DataError
 from supercosm.figures import Panel
 from supercosm.history import diagnose, read_history, smooth
+from supercosm.losscurve import loss_curve
 from supercosm.tables import read_table
 
 STEPS = np.arange(60)
@@ -69,7 +70,7 @@ def test_smoothing_keeps_a_straight_line_straight_inside():
 @pytest.mark.parametrize("more", [{}, {"adversarial": True}])
 def test_loss_curve_shows_losses_critic_and_diagnosis(tmp_path, more):
     write_history(tmp_path / "history.csv", CONVERGED, **more)
-    figure = figures.loss_curve(tmp_path / "history.csv")
+    figure = loss_curve(tmp_path / "history.csv")
     labels = [ax.get_ylabel() for ax in figure.axes]
     assert "loss (normalised fields)" in labels
     assert ("critic's score" in labels) == bool(more)
@@ -80,7 +81,7 @@ def test_loss_curve_shows_losses_critic_and_diagnosis(tmp_path, more):
 
 def test_a_diverged_run_still_has_a_loss_curve(tmp_path):
     write_history(tmp_path / "history.csv", np.where(STEPS < 40, 1.0, np.nan))
-    figures.loss_curve(tmp_path / "history.csv").savefig(tmp_path / "loss.png")
+    loss_curve(tmp_path / "history.csv").savefig(tmp_path / "loss.png")
 
 
 @pytest.fixture

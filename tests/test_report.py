@@ -128,6 +128,7 @@ def test_outputs_and_projected_models_have_sections_of_their_own(tmp_path):
             "flat": {"family": "unet", "fields": "density", "dimensions": 2, "training": training},
         },
         pairs={"slabs": 4},
+        superresolution={"tile": 8},
     )
     folder = make_results(tmp_path / "run", config)
     report(config, folder, folder / "report" / "index.html")

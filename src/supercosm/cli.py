@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -130,7 +131,7 @@ def measure(
 ) -> None:
     """Measure P(k), T(k) and r(k) of samples against the true high-resolution snapshot."""
     checked = load_config(config or (), settings)
-    from supercosm.evaluate import measure as run
+    from supercosm.measure import measure as run
 
     run(samples, reference, output, checked.evaluation)
 
@@ -194,6 +195,8 @@ def _check_model(config: Config, model: str, start: Path | None) -> None:
 
 def main() -> None:
     """Run the command; a mistake of the user ends it with one sentence on standard error and exit code 1."""
+    if "OMP_NUM_THREADS" in os.environ:  # Snakemake says there how many threads a job may take; numba looks elsewhere
+        os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     logging.basicConfig(format="%(message)s")
     logging.getLogger("supercosm").setLevel(logging.INFO)
     try:
@@ -202,6 +205,13 @@ def main() -> None:
         _fail(error)
     except OSError as error:
         _fail(_explain(error))
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+            raise
+        _fail(
+            "the memory is full: lower training.crop, training.batch or superresolution.tile, or the mesh of the "
+            f"simulation or evaluation, or take a larger machine ({error})"
+        )
 
 
 def _explain(error: OSError) -> Any:

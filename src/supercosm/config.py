@@ -91,6 +91,9 @@ class Config(Settings):
                 f"models.{name}.training.crop = {model.training.crop} is larger than simulation.high = "
                 f"{simulation.high}"
             )
+        fault = model.network.tile_fault(self.superresolution.tile, simulation.low, simulation.factor)
+        if fault and model.dimensions == 3:
+            raise ValueError(f"superresolution.{fault} (models.{name})")
         if model.scale_factor is not None and model.scale_factor not in simulation.scale_factors:
             raise ValueError(
                 f"models.{name}.scale_factor = {model.scale_factor} is not one of simulation.scale_factors = "
@@ -206,11 +209,29 @@ def _read_json(text: str) -> dict[str, Any]:
 
 
 def check(content: Mapping[str, Any]) -> Config:
-    """Turn a plain mapping into a Config; raise ConfigurationError with one line per mistake."""
+    """Turn a plain mapping into a Config; raise ConfigurationError with one line per mistake.
+
+    A model, or a term of a loss, that is null is left out: so an overlay can take it away.
+    """
     try:
-        return Config.model_validate(content)
+        return Config.model_validate(_without_nulls(content))
     except ValidationError as error:
         raise ConfigurationError("; ".join(_sentence(e) for e in error.errors())) from None
+
+
+def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
+    models = content.get("models")
+    if not isinstance(models, Mapping):
+        return dict(content)
+    kept = {
+        name: dict(model) if isinstance(model, Mapping) else model
+        for name, model in models.items()
+        if model is not None
+    }
+    for model in kept.values():
+        if isinstance(model, dict) and isinstance(model.get("loss"), Mapping):
+            model["loss"] = {term: weight for term, weight in model["loss"].items() if weight is not None}
+    return {**content, "models": kept}
 
 
 def _sentence(error: Mapping[str, Any]) -> str:

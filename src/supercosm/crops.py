@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from supercosm.config import Model
 from supercosm.errors import DataError
 from supercosm.fields import log_density
-from supercosm.mesh import interpolation_matrix
+from supercosm.mesh import upsample
 from supercosm.pairs import PairFile
 
 Crop = dict[str, Tensor]
@@ -58,16 +58,14 @@ class Crops(Dataset):
 
     def _cube(self, which: int, start: tuple[int, ...]) -> Crop:
         file = self.files[which]
-        low = torch.from_numpy(self._low_fields(which))
-        for axis, first in enumerate(start):
-            matrix = interpolation_matrix(file.low, file.high, first - 1, self.side + 2)
-            low = torch.movedim(torch.tensordot(low, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
+        corner = tuple(first - 1 for first in start)
+        low = upsample(torch.from_numpy(self._low_fields(which)), file.high, corner, self.side + 2)
         if self.model.fields == "density":
             high = log_density(file.block("high/density", start, self.side))
         else:
             parts = [file.block(f"high/{name}", start, self.side) for name in ("displacement", "velocity")]
             high = np.concatenate(parts)
-        crop = {"low": low.contiguous(), "high": torch.from_numpy(high)}
+        crop = {"low": low, "high": torch.from_numpy(high)}
         if self.model.sees_initial:
             name = "overdensity" if self.model.fields == "density" else "small_scales"
             crop["small"] = torch.from_numpy(file.block(f"initial/{name}", start, self.side))
@@ -75,12 +73,10 @@ class Crops(Dataset):
 
     def _slab(self, which: int, slab: tuple[int, int], start: tuple[int, ...]) -> Crop:
         file = self.files[which]
-        low = torch.from_numpy(self._low_fields(which)[slab][None])
-        for axis, first in enumerate(start):
-            matrix = interpolation_matrix(file.low, file.high, first - 1, self.side + 2)
-            low = torch.movedim(torch.tensordot(low, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
+        corner = tuple(first - 1 for first in start)
+        low = upsample(torch.from_numpy(self._low_fields(which)[slab][None]), file.high, corner, self.side + 2)
         high = file.block("high/slabs", start, self.side, lead=slab)[None]
-        crop = {"low": low.contiguous(), "high": torch.from_numpy(log_density(high))}
+        crop = {"low": low, "high": torch.from_numpy(log_density(high))}
         if self.model.sees_initial:
             crop["small"] = torch.from_numpy(file.block("initial/slabs", start, self.side, lead=slab)[None])
         return crop

@@ -11,12 +11,9 @@ import numpy as np
 from astropy.table import QTable, vstack
 
 from supercosm.errors import DataError
-from supercosm.measure import measure
 from supercosm.provenance import provenance
 from supercosm.statistics.power import correlation
 from supercosm.tables import DENSITY_POWER, DISPLACEMENT_POWER, WAVE_NUMBER, read_table, write_table
-
-__all__ = ["FIELDS", "METRICS", "Curves", "combine", "evaluate", "measure"]
 
 FIELDS = {"density": DENSITY_POWER, "displacement": DISPLACEMENT_POWER}
 

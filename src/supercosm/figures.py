@@ -6,10 +6,8 @@ dotted lines mark the low run's Nyquist frequency and twice it.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from astropy.table import QTable
@@ -19,16 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from supercosm.history import History, diagnose, read_history, smooth
+from supercosm.losscurve import COLOURS, STYLE
 
-__all__ = ["Panel", "correlation", "density", "diagnose", "loss_curve", "power", "transfer", "twins"]
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 BASELINES = {"low": ("#777777", "--"), "linear": ("#777777", "-.")}
 LABELS = {"low": "up-sampled low run", "linear": "low run + linear small scales"}
 UNITS = {"density": r"$(\mathrm{Mpc}/h)^3$", "displacement": r"$(\mathrm{Mpc}/h)^5$"}
 FLOOR = 0.02  # density below which pixels look the same: an empty one has no logarithm
-STYLE = {"constrained_layout": True, "dpi": 150}
 
 
 @dataclass(frozen=True)
@@ -136,48 +130,6 @@ def twins(spectra: QTable, field: str) -> Figure | None:
     top.set_ylabel(rf"$r(k)$ of the {field}")
     top.legend(fontsize=8, frameon=False, loc="lower left")
     return _finish(figure, [top, bottom], spectra)
-
-
-def loss_curve(path: str | Path) -> Figure:
-    """Draw history.csv: losses, critic's scores if there is one, learning rate; titled by its diagnosis."""
-    history = read_history(path)
-    heights = [3, 1.6, 1] if history.adversarial else [3, 1]
-    figure = Figure(figsize=(6, 1.2 * sum(heights)), **STYLE)
-    axes = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    _losses(axes[0], history)
-    if history.adversarial:
-        for name, colour, what in (
-            ("critic_real", COLOURS[0], "real"),
-            ("critic_fake", COLOURS[1], "generated"),
-        ):
-            steps, values = history.known(name)
-            axes[1].plot(steps, values, color=colour, label=what)
-        axes[1].set_ylabel("critic's score")
-        axes[1].legend(fontsize=8, frameon=False, ncols=2)
-    steps, rate = history.known("learning_rate")
-    axes[-1].plot(steps, rate, color="black")
-    axes[-1].set_ylabel("learning rate")
-    axes[-1].set_ylim(bottom=0)
-    axes[-1].ticklabel_format(axis="y", style="sci", scilimits=(-2, 2))
-    axes[-1].set_xlabel("optimiser step")
-    figure.suptitle("\n".join(textwrap.wrap(diagnose(path), 82)), fontsize=9, x=0.02, ha="left")
-    return figure
-
-
-def _losses(ax: Axes, history: History) -> None:
-    steps, train = history.known("train_loss")
-    ax.plot(steps, train, color=COLOURS[0], alpha=0.3, linewidth=0.8)
-    ax.plot(steps, smooth(train), color=COLOURS[0], label="training (running mean)")
-    steps, validation = history.known("validation_loss")
-    if steps.size:
-        ax.plot(steps, validation, "o-", markersize=3, color=COLOURS[1], label="validation")
-        best = np.argmin(validation)
-        ax.plot(steps[best], validation[best], "*", markersize=11, color=COLOURS[1], label="best validation")
-    everything = np.concatenate([train, validation])
-    if everything.size and everything.min() > 0:
-        ax.set_yscale("log")
-    ax.set_ylabel("loss (normalised fields)")
-    ax.legend(fontsize=8, frameon=False)
 
 
 def label(entry: str) -> str:

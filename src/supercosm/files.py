@@ -155,8 +155,18 @@ def _remove_leftovers(path: Path) -> None:
     host = socket.gethostname()
     for part in path.parent.glob(f".{glob.escape(path.name)}.{glob.escape(host)}-*.part"):
         pid = part.name.removesuffix(".part").rpartition("-")[2]
-        if pid.isdigit() and int(pid) != os.getpid() and not Path(f"/proc/{pid}").exists():
+        if pid.isdigit() and int(pid) != os.getpid() and not _alive(int(pid)):
             part.unlink(missing_ok=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _sync(path: Path) -> None:

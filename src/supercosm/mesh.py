@@ -235,14 +235,15 @@ def interpolation_matrix(low: int, high: int, first: int = 0, count: int | None 
 
 
 def upsample(
-    field: torch.Tensor, high: int, first: tuple[int, int, int] = (0, 0, 0), count: int | None = None
+    field: torch.Tensor, high: int, first: tuple[int, ...] = (0, 0, 0), count: int | None = None
 ) -> torch.Tensor:
     """Interpolate a periodic field (channel, n, n, n) in Fourier space to `count`³ points of lattice `high`.
 
-    They start at `first` (periodic). Memory: the field, and intermediate products of at most count n² and
-    count² n values per channel. Returns (channel, count, count, count).
+    They start at `first` (periodic), which has as many entries as the field has dimensions, two or three. Memory:
+    the field, and intermediate products of at most count n² and count² n values per channel.
+    Returns (channel, count, count, count).
     """
-    for axis in range(3):
-        matrix = interpolation_matrix(field.shape[1 + axis], high, first[axis], count).to(field.device)
+    for axis, start in enumerate(first):
+        matrix = interpolation_matrix(field.shape[1 + axis], high, start, count).to(field.device)
         field = torch.movedim(torch.tensordot(field, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
     return field.contiguous()

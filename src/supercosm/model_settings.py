@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -18,6 +19,36 @@ class Network(Settings):
     levels: int = Field(2, ge=1, le=4, description="resolution levels, each half as fine as the one before")
     blocks: int = Field(2, ge=1, description="residual blocks at each level")
     patch: int = Field(2, ge=1, description="cells per side folded into channels before the first level")
+
+    @property
+    def unit(self) -> int:
+        """Crop and tile sides, and their origins, must be multiples of this many high-resolution cells."""
+        return self.patch * 2 ** (self.levels - 1)
+
+    @property
+    def reach(self) -> int:
+        """High-resolution cells beyond a region, rounded up to whole units, that can influence the output inside it."""
+        fine = self.patch * (1 + 2 * self.blocks)
+        middle = sum(self.patch * 2**level * 2 * self.blocks for level in range(1, self.levels - 1))
+        coarse = self.unit * self.blocks if self.levels > 1 else -self.patch * self.blocks
+        return math.ceil((fine + middle + coarse) / self.unit + (self.levels > 1)) * self.unit
+
+    def tiling(self, factor: int) -> tuple[int, int]:
+        """Return the step that tiles come in and the halo they need, in low-resolution cells."""
+        step = math.lcm(self.unit, factor) // factor
+        return step, math.ceil(self.reach / factor / step) * step
+
+    def tile_fault(self, tile: int, low: int, factor: int) -> str | None:
+        """Say why a tile side does not suit a box of `low` cells per side; None where it does."""
+        step, halo = self.tiling(factor)
+        if tile % step:
+            return f"tile = {tile} must be a multiple of {step} low-resolution cells for this network"
+        if tile < min(halo, low):
+            return (
+                f"tile = {tile} is smaller than the network's halo of {halo} low-resolution cells, so most of the work "
+                f"would be thrown away; choose a tile of at least {min(halo, low)}"
+            )
+        return None
 
 
 class Training(Settings):
@@ -79,7 +110,7 @@ class Model(Settings):
             raise ValueError(
                 f"dimensions = 2 works on projected density slabs: set fields: density (it is {self.fields})"
             )
-        unit = self.network.patch * 2 ** (self.network.levels - 1)
+        unit = self.network.unit
         if self.training.crop % unit:
             raise ValueError(f"training.crop = {self.training.crop} is not a multiple of patch × 2^(levels-1) = {unit}")
         _check_cells("the coarsest level of the network", self.training.crop // unit)
@@ -97,6 +128,13 @@ def _check_cells(where: str, cells: int) -> None:
         raise ValueError(f"training.crop leaves {where} {cells} cells a side; enlarge it so that there are 3")
 
 
+def _check_loss(terms: dict[str, float], fields: str) -> None:
+    if "density" in terms and fields != "displacement":
+        raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
+    if set(terms) == {"density"}:
+        raise ValueError("loss 'density' alone leaves velocities free; add mse, l1, huber or log_cosh")
+
+
 class Unet(Model):
     """Regression: the network that minimises D(OUTPUT, TARGET)."""
 
@@ -106,11 +144,8 @@ class Unet(Model):
     )
 
     @model_validator(mode="after")
-    def _density_term(self) -> Unet:
-        if "density" in self.loss and self.fields != "displacement":
-            raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
-        if set(self.loss) == {"density"}:
-            raise ValueError("loss 'density' alone leaves velocities free; add mse, l1, huber or log_cosh")
+    def _loss_fits(self) -> Unet:
+        _check_loss(self.loss, self.fields)
         return self
 
 
@@ -123,7 +158,9 @@ class Gan(Model):
         description="source of randomness: white noise inside the network, or the drawn linear modes",
     )
     start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
-    warm_up: int = Field(0, ge=0, description="steps before the adversarial term joins the pixel loss; the critic learns meanwhile")
+    warm_up: int = Field(
+        0, ge=0, description="steps before the adversarial term joins the pixel loss; the critic learns meanwhile"
+    )
     adversarial: Literal["wgan-gp", "non-saturating"] = Field(
         "wgan-gp", description="adversarial loss, with gradient penalty or R1"
     )
@@ -137,9 +174,12 @@ class Gan(Model):
     critic_learning_rate: float = Field(4e-4, gt=0, description="Adam learning rate of the critic")
 
     @model_validator(mode="after")
-    def _density_term(self) -> Gan:
-        if "density" in self.loss and self.fields != "displacement":
-            raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
+    def _loss_fits(self) -> Gan:
+        _check_loss(self.loss, self.fields)
+        if self.warm_up >= self.training.steps:
+            raise ValueError(
+                f"warm_up = {self.warm_up} leaves nothing of training.steps = {self.training.steps} to the critic's say"
+            )
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -156,8 +157,8 @@ class PairFile:
         self.provenance = json.loads(attributes["provenance"])
 
     def _open(self) -> h5py.File:
-        if self._file is None:
-            self._file = h5py.File(self.path, "r")
+        if self._file is None or self._process != os.getpid():  # HDF5 handles do not survive a fork
+            self._file, self._process = h5py.File(self.path, "r"), os.getpid()
         return self._file
 
     def close(self) -> None:

@@ -42,4 +42,7 @@ def _commit() -> str:
         )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return found.stdout.strip()
+    changed = subprocess.run(
+        ["git", "-C", str(here), "status", "--porcelain", "--untracked-files=no", "."], capture_output=True, text=True
+    )
+    return found.stdout.strip() + ("+changes" if changed.stdout.strip() else "")

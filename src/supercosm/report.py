@@ -21,6 +21,8 @@ from supercosm.errors import DataError
 from supercosm.evaluate import FIELDS
 from supercosm.fields import DensityField, density_of
 from supercosm.files import whole
+from supercosm.history import diagnose
+from supercosm.losscurve import loss_curve
 from supercosm.measure import read_sample
 from supercosm.pictures import choose_view, panel
 from supercosm.provenance import machine, provenance
@@ -211,8 +213,8 @@ def _model(results: Path, name: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise DataError(f"{folder}/model.json is not valid JSON ({error}); train the model again") from error
     history = folder / "history.csv"
-    image = _save(figures.loss_curve(history), results / "figures" / f"loss_{name}.png")
-    return {"name": name, "card": card, "image": image, "diagnosis": figures.diagnose(history)}
+    image = _save(loss_curve(history), results / "figures" / f"loss_{name}.png")
+    return {"name": name, "card": card, "image": image, "diagnosis": diagnose(history)}
 
 
 def benchmarks(folder: Path) -> list[dict[str, Any]]:

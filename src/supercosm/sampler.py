@@ -6,7 +6,6 @@ small-scale modes are functions of the place.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -32,6 +31,8 @@ from supercosm.snapshot import Snapshot
 PhaseChoice = Literal["none", "known", "drawn"]
 Tick = Callable[[], None]
 
+TILE = 16  # low-resolution cells per side where nobody says otherwise: a few hundred MB
+
 
 @dataclass(frozen=True)
 class Options:
@@ -39,8 +40,8 @@ class Options:
 
     phases: where the small scales come from: "known" (the seed of the snapshot's initial conditions), "drawn"
     (from `seed`), "none"; None picks what the model was made for. tile: side of the tiles in low-resolution
-    cells, a divisor of the snapshot's side; None: the whole box. override: apply a model outside what it was
-    trained on.
+    cells, a divisor of the snapshot's side; None: about 16, so that memory does not grow with the box.
+    override: apply a model outside what it was trained on.
     """
 
     phases: PhaseChoice | None = None
@@ -113,25 +114,22 @@ class Sampler:
 
     def _choose_tile(self) -> tuple[int, int]:
         """Return the sides of tile and halo [low-resolution cells]."""
-        tile = self.low if self.options.tile is None else self.options.tile
+        step, halo = (1, 0) if self.baseline else self.settings.network.tiling(self.factor)
+        tile = self.options.tile
+        if tile is None:
+            fitting = [t for t in range(max(TILE, halo), self.low) if self.low % t == 0 and t % step == 0]
+            tile = min(fitting, default=self.low)
         if tile < 1 or self.low % tile:
             raise ConfigurationError(
                 f"tile = {tile} does not divide the snapshot's {self.low} cells per side; choose a divisor"
             )
-        if self.baseline:
-            return tile, 0
-        network = self.model.network
-        step = math.lcm(network.unit, self.factor) // self.factor
-        halo = math.ceil(network.reach / self.factor / step) * step
-        if tile % step:
-            raise ConfigurationError(
-                f"tile = {tile} must be a multiple of {step} low-resolution cells for this network"
-            )
-        if tile < min(halo, self.low) and self.dimensions == 3:
-            raise ConfigurationError(
-                f"tile = {tile} is smaller than the network's halo of {halo} low-resolution cells, so "
-                f"most of the work would be thrown away; choose a tile of at least {min(halo, self.low)}"
-            )
+        fault = (
+            None
+            if self.baseline or self.dimensions == 2
+            else self.settings.network.tile_fault(tile, self.low, self.factor)
+        )
+        if fault:
+            raise ConfigurationError(fault)
         return tile, halo
 
     def attributes(self) -> dict[str, Any]:
@@ -209,7 +207,9 @@ class Sampler:
             return _baseline(low, small, self.snapshot)
         features = self.model.features()
         noise = CellNoise([self.options.seed], [origin], self.high) if self.white else None
-        exact = torch.backends.cudnn.flags(allow_tf32=False) if self.device.type == "cuda" else nullcontext()
+        exact = (
+            torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
+        )
         with exact:
             output = self.model.network(features.encode(low, small), noise)
         return features.decode(output.float(), low)

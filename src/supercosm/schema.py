@@ -10,7 +10,7 @@ import yaml
 
 from supercosm.config import Config
 
-HEADER = "# Written by `supercosm schema`; edit src/supercosm/config.py instead.\n"
+HEADER = "# Written by `supercosm schema`; edit src/supercosm/settings.py or model_settings.py instead.\n"
 
 
 def json_schema() -> str:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 class Settings(BaseModel):
     """Base of every section: unknown keys are errors and values never change once read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Cosmology(Settings):
@@ -35,7 +35,7 @@ class Seeds(Settings):
     """Which initial conditions are trained on, validated on, and kept for the test."""
 
     training: list[int] = Field([1, 2, 3, 4, 5, 6], min_length=1, description="seeds of the training boxes")
-    validation: list[int] = Field([7], min_length=1, description="seeds that choose and diagnose, never train")
+    validation: list[int] = Field([7], min_length=1, description="seeds that diagnose the training, but never train")
     test: list[int] = Field([8, 9], min_length=1, description="seeds seen by no model; all results are for these")
 
     @model_validator(mode="after")
@@ -90,6 +90,10 @@ class Simulation(Settings):
             raise ValueError(
                 f"simulation.scale_factors starts at {self.scale_factors[0]}, which is not after simulation.start "
                 f"= {self.start}"
+            )
+        if len({self.tag(a) for a in self.scale_factors}) < len(self.scale_factors):
+            raise ValueError(
+                f"simulation.scale_factors = {self.scale_factors} agree in four decimals, which is what file names show"
             )
         if self.scale_factors[-1] > 2:
             raise ValueError(

@@ -17,7 +17,7 @@ from supercosm.config import Cosmology
 from supercosm.initial import Phases, displacement_modes, overdensity_modes
 from supercosm.mesh import wave_numbers
 
-BLOCK = 1 << 24  # modes made at once
+BLOCK = 1 << 22  # modes made at once
 
 
 class SmallScales:
@@ -68,5 +68,9 @@ class SmallScales:
 def _scratch_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """Map a new complex64 file; its space is taken at once: a full disk is an error now, no crash later."""
     with open(path, "wb") as file:
-        os.posix_fallocate(file.fileno(), 0, int(np.prod(shape)) * np.dtype(np.complex64).itemsize)
+        size = int(np.prod(shape)) * np.dtype(np.complex64).itemsize
+        if hasattr(os, "posix_fallocate"):  # macOS lacks it
+            os.posix_fallocate(file.fileno(), 0, size)
+        else:
+            file.truncate(size)
     return np.memmap(path, np.complex64, "r+", shape=shape)

@@ -19,9 +19,6 @@ SECTIONS = {
     "report": tuple(Config.model_fields),
 }
 
-# Sections checked against the size of the simulation: where a stage needs none of them, values that fit any.
-NEUTRAL = {"pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
-
 
 def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     """Return the settings of one stage as JSON with sorted keys, which `load_config` reads again.
@@ -29,7 +26,9 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     With a model, its own section goes along, and that of the model it starts from.
     """
     full = config.model_dump(mode="json")
-    part: dict[str, Any] = {**NEUTRAL, **{section: full[section] for section in SECTIONS[stage]}}
+    # sections that are checked against others get values that suit any, where a stage needs none
+    neutral = {"pairs": {"slabs": 1}, "superresolution": {"tile": config.simulation.low if model else 1}}
+    part: dict[str, Any] = {**neutral, **{section: full[section] for section in SECTIONS[stage]}}
     if model is not None:
         family = [model, getattr(config.models[model], "start", None)]
         part["models"] = {name: full["models"][name] for name in family if name}

@@ -28,6 +28,8 @@ from supercosm.errors import DataError
 from supercosm.families import Family, build_family
 from supercosm.features import Features, Scales, measure_scales
 from supercosm.files import locked, whole, write_json
+from supercosm.history import diagnose
+from supercosm.losscurve import loss_curve
 from supercosm.model import ModelCard, build_network, load_model, save_model
 from supercosm.pairs import CHUNK, PairFile
 from supercosm.provenance import provenance
@@ -36,6 +38,7 @@ log = logging.getLogger("supercosm")
 
 SCALE_CROPS = 8  # crops that set the normalisation
 VALIDATION_CROPS = 4
+WORKERS = {"cpu": 0, "cuda": 6}  # processes that read crops: on the CPU they would take time from the network
 SCALE_STREAM, VALIDATION_STREAM = 2**30, 2**30 + 1  # crop seeds apart from those of training
 
 
@@ -80,8 +83,9 @@ def _fit(
     unit = family.network.unit
     crops = Crops(data[0], family.settings, unit, seed=training.seed, augment=True)
     held_out = Crops(data[1], family.settings, unit, seed=VALIDATION_STREAM, augment=False)
-    workers = 0 if device.type == "cpu" else 6
+    workers = WORKERS[device.type]
     sampler = StepSampler(training.validate_every * training.batch)
+    sampler.set_epoch(_epochs_done(last))  # workers draw ahead, before Lightning tells the epoch
     loader = DataLoader(crops, training.batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
     judge = DataLoader(Subset(held_out, range(VALIDATION_CROPS)), 1)
     keep = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
@@ -110,6 +114,14 @@ def _fit(
         raise SystemExit(128 + signal.SIGTERM) from None
     except SystemExit:  # what Lightning makes of Ctrl-C
         raise KeyboardInterrupt from None
+
+
+def _epochs_done(checkpoint: Path) -> int:
+    """Return how many epochs a checkpoint holds, none where it is missing."""
+    if not checkpoint.exists():
+        return 0
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    return int(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 
 def uses_bfloat16(training: Training, device: torch.device) -> bool:
@@ -154,9 +166,6 @@ def _publish(
     folder: Path,
     name: str,
 ) -> None:
-    from supercosm.figures import loss_curve
-    from supercosm.history import diagnose
-
     write_history(folder / "history.csv", history.rows)
     figure = loss_curve(folder / "history.csv")
     with whole(folder / "loss.png") as part:

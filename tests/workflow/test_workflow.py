@@ -138,7 +138,7 @@ def test_a_finished_run_has_nothing_to_do(finished):
 
 def test_a_setting_of_one_model_reruns_that_model_and_what_follows(finished, tmp_path):
     more = tmp_path / "more.yaml"
-    more.write_text("models: {gan: {critic_learning_rate: 0.001}}")
+    more.write_text("models: {gan: {critic_learning_rate: 0.0007}}")
     files = without_figures(planned(finished, overlays=[more]))
     assert files == after("gan") | {f"models/gan/{name}" for name in MODEL}
 

@@ -2,6 +2,7 @@
 import re
 from contextlib import ExitStack
 from pathlib import Path
+from shutil import which
 
 from snakemake.exceptions import WorkflowError
 
@@ -27,7 +28,7 @@ RESULTS = f"results/{CONFIG.name}"
 ENTRIES = {entry.name: entry for entry in entries(CONFIG)}
 TAGS = [CONFIG.simulation.tag(a) for a in CONFIG.simulation.scale_factors]
 USED_TAGS = sorted({CONFIG.simulation.tag(entry.scale_factor) for entry in ENTRIES.values()})
-GPU = int(CONFIG.device == "cuda")
+GPU = int(CONFIG.device == "cuda" or (CONFIG.device == "auto" and which("nvidia-smi") is not None))
 RUN = ExitStack()
 
 

@@ -13,7 +13,9 @@ from supercosm.config import AnyModel
 from supercosm.crops import Crop
 from supercosm.features import Features
 from supercosm.model import build_network
+from supercosm.noise import key_of
 
+TRAINING = 3  # stream of the noise function, beside those of the initial conditions and of samples
 VALIDATION_SEED = 2**31  # noise of validation crops: the same at every validation, far from training steps
 
 
@@ -46,7 +48,7 @@ class Family(lightning.LightningModule):
 
     def generate(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
         """Return the network's normalised output for a batch of crops, float32."""
-        seeds = [seed + i for i in range(len(crop["low"]))]
+        seeds = [key_of(self.settings.training.seed, TRAINING, seed + i) for i in range(len(crop["low"]))]
         origins = [(0, 0, 0)] * len(seeds)
         cells = crop["high"].shape[-1]
         noise = CellNoise(seeds, origins, cells) if self.settings.noise == "white" else None

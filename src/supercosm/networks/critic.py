@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,6 +36,4 @@ class PatchCritic(nn.Module):
 
 def _balanced(fine: Tensor, coarse: Tensor) -> Tensor:
     """Repeat the coarse scores so that either resolution has half the say in a mean."""
-    import torch
-
     return torch.cat([fine, coarse.repeat_interleave(fine.shape[1] // coarse.shape[1], dim=1)], dim=1)

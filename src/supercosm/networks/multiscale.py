@@ -6,13 +6,14 @@ it says about a cell depends on a bounded neighbourhood (`reach`) and not on the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from supercosm.model_settings import Network
 
 Noise = Callable[[int, int, Tensor], Tensor]
 """noise(index, stride, like): white noise (b, 1, …) for one injection; stride in high-resolution cells."""
@@ -81,7 +82,8 @@ class MultiScale(nn.Module):
         super().__init__()
         conv, transposed = _conv(dimensions), _transposed(dimensions)
         widths = [channels * 2**level for level in range(levels)]
-        self.patch, self.levels, self.blocks, self.dimensions = patch, levels, blocks, dimensions
+        self.shape = Network.model_construct(channels=channels, levels=levels, blocks=blocks, patch=patch)
+        self.patch, self.levels, self.dimensions = patch, levels, dimensions
         self.stem = conv(inputs * patch**dimensions, widths[0], 3, padding=1)
         self.encoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths)
         self.decoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths[:-1])
@@ -96,16 +98,13 @@ class MultiScale(nn.Module):
 
     @property
     def unit(self) -> int:
-        """Crop and tile sides, and tile origins, must be multiples of this many high-resolution cells."""
-        return self.patch * 2 ** (self.levels - 1)
+        """Sides and origins of what it is applied to are multiples of this many high-resolution cells."""
+        return self.shape.unit
 
     @property
     def reach(self) -> int:
-        """Cells beyond a region, rounded up to whole units, that can influence the output inside it."""
-        fine = self.patch * (1 + 2 * self.blocks)
-        middle = sum(self.patch * 2**level * 2 * self.blocks for level in range(1, self.levels - 1))
-        coarse = self.unit * self.blocks if self.levels > 1 else -self.patch * self.blocks
-        return math.ceil((fine + middle + coarse) / self.unit + (self.levels > 1)) * self.unit
+        """Cells beyond a region that can influence the output inside it."""
+        return self.shape.reach
 
     def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor:
         """Map (b, inputs, n, …) to (b, outputs, n, …), n a multiple of `unit`, padded with zeros."""
