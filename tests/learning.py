@@ -29,7 +29,7 @@ def configuration(**model):
     return check(
         {
             "simulation": SIMULATION,
-            "superresolution": {"tile": 8},
+            "superresolution": {"tile": 16},
             "models": {"model": settings, **({"first": _first(settings)} if "start" in settings else {})},
         }
     )

@@ -162,6 +162,14 @@ def test_an_interrupted_training_goes_on_when_asked_again(boxes, tmp_path, monke
     assert sha256(folder / WEIGHTS) == sha256(finished("white") / WEIGHTS)
 
 
+def test_a_resume_is_exact_when_other_processes_read_the_crops(boxes, tmp_path, monkeypatch, finished):
+    """As on a GPU: they draw ahead, so the epoch must be known before the first batch is asked for."""
+    monkeypatch.setattr(training, "WORKERS", {"cpu": 2})
+    interrupt(settings("unet"), boxes, tmp_path, monkeypatch)
+    folder = run(settings("unet"), boxes, tmp_path)
+    assert sha256(folder / WEIGHTS) == sha256(finished("unet") / WEIGHTS)
+
+
 def test_checkpoints_of_other_settings_are_discarded(boxes, tmp_path, monkeypatch, finished):
     first = settings("white", training={"learning_rate": 1e-4})
     interrupt(first, boxes, tmp_path, monkeypatch)
