@@ -7,7 +7,7 @@ import torch
 
 from supercosm import deposit
 from supercosm.deposit import paint_crop
-from supercosm.losses import PIXEL, density_distance, log_cosh, log_paint, weighted
+from supercosm.losses import EMPTY, PIXEL, density_distance, log_cosh, root_paint, weighted
 from supercosm.mesh import paint
 
 ZERO, TWO = torch.zeros(2, 3), torch.full((2, 3), 2.0)
@@ -62,8 +62,8 @@ def test_the_painted_crop_of_a_whole_box_is_the_painted_box():
     displacement = torch.randn(3, n, n, n)
     lattice = torch.stack(torch.meshgrid(*((torch.arange(n) + 0.5) * box / n,) * 3, indexing="ij"))
     positions = ((displacement + lattice) % box).reshape(3, -1).T.contiguous()
-    expected = torch.log1p(paint(positions, box, n))
-    torch.testing.assert_close(log_paint(displacement[None], box / n)[0, 0], expected, rtol=1e-4, atol=1e-4)
+    expected = torch.sqrt(paint(positions, box, n) + EMPTY)
+    torch.testing.assert_close(root_paint(displacement[None], box / n)[0, 0], expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_gradient_of_the_painted_density_is_that_of_finite_differences():
@@ -71,7 +71,7 @@ def test_the_gradient_of_the_painted_density_is_that_of_finite_differences():
     displacement = torch.randn(1, 3, 3, 3, 3, dtype=torch.float64, requires_grad=True)
     other = torch.randn(1, 1, 3, 3, 3, dtype=torch.float64)
     assert torch.autograd.gradcheck(
-        lambda d: density_distance(torch.log1p(deposit._with_torch(d)), other), displacement
+        lambda d: density_distance(torch.sqrt(deposit._with_torch(d) + EMPTY), other), displacement
     )
 
 
@@ -82,7 +82,7 @@ def test_both_ways_to_paint_agree_in_value_and_gradient():
     for paint_it, dtype in ((paint_crop, torch.float32), (deposit._with_torch, torch.float64)):
         leaf = displacement.to(dtype).requires_grad_(True)
         density = paint_it(leaf)
-        density_distance(torch.log1p(density), other.to(dtype)).backward()
+        density_distance(torch.sqrt(density + EMPTY), other.to(dtype)).backward()
         found.append((density.detach().double(), leaf.grad.double()))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)

@@ -7,7 +7,7 @@ import torch
 from learning import configuration, small_family
 
 from supercosm.families.base import VALIDATION_SEED
-from supercosm.losses import log_paint
+from supercosm.losses import root_paint
 
 FIELDS = {
     "displacement": {},
@@ -173,7 +173,7 @@ def test_the_painted_density_is_that_of_the_particles_however_the_crop_moves(box
     target = family.features.target(batch["low"], batch["high"])
     painted = family.inner(family.painted(target, batch))
     displacement = batch["high"][:, :3] - batch["low"][:, :3].mean(dim=(2, 3, 4), keepdim=True)
-    torch.testing.assert_close(painted, family.inner(log_paint(displacement, 50.0 / 32)), rtol=0, atol=1e-4)
+    torch.testing.assert_close(painted, family.inner(root_paint(displacement, 50.0 / 32)), rtol=0, atol=1e-4)
     moved = {**batch, "low": batch["low"] + 9.0, "high": batch["high"] + 9.0}
     torch.testing.assert_close(family.inner(family.painted(target, moved)), painted, rtol=0, atol=1e-3)
 

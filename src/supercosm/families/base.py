@@ -62,10 +62,10 @@ class Family(lightning.LightningModule):
         return x[(..., *(slice(margin, size - margin),) * self.settings.dimensions)]
 
     def painted(self, output: Tensor, crop: Crop) -> Tensor:
-        """Paint a normalised output (b, 6, …): log density (b, 1, …), in the frame of the crop's low run."""
+        """Paint a normalised output (b, 6, …): root density (b, 1, …), in the frame of the crop's low run."""
         displacement = self.features.decode(output, crop["low"])[:, :3]
         frame = crop["low"][:, :3].mean(dim=(2, 3, 4), keepdim=True)
-        return losses.log_paint(displacement - frame, self.features.cell)
+        return losses.root_paint(displacement - frame, self.features.cell)
 
     def distance(self, output: Tensor, target: Tensor, crop: Crop) -> Tensor:
         """Return D(OUTPUT, TARGET) as the settings name it."""

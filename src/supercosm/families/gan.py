@@ -40,7 +40,7 @@ class GanFamily(Family):
         ).to(memory_format=layout)
 
     def judged(self, output: Tensor, crop: Crop) -> Tensor:
-        """Return what the critic sees, without the margin: up-sampled input, output, painted log density."""
+        """Return what the critic sees, without the margin: up-sampled input, output, painted root density."""
         channels = [self.features.encode_low(crop["low"]), output]
         if self.settings.fields == "displacement":
             channels.append(self.painted(output, crop))
