@@ -81,7 +81,10 @@ def test_loss_curve_shows_losses_critic_and_diagnosis(tmp_path, more):
 
 def test_a_diverged_run_still_has_a_loss_curve(tmp_path):
     write_history(tmp_path / "history.csv", np.where(STEPS < 40, 1.0, np.nan))
-    loss_curve(tmp_path / "history.csv").savefig(tmp_path / "loss.png")
+    figure = loss_curve(tmp_path / "history.csv")
+    figure.savefig(tmp_path / "loss.png")
+    assert (tmp_path / "loss.png").read_bytes().startswith(b"\x89PNG")
+    assert "diverg" in figure.get_suptitle().lower().replace("\n", " ")
 
 
 @pytest.fixture
