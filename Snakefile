@@ -24,6 +24,7 @@ pathvars:
 
 wildcard_constraints:
     seed=r"\d+",
+    variant=one_of(VARIANTS),
     tag=r"(_a\d\.\d+)?",
 
 
@@ -31,7 +32,9 @@ include: "workflow/rules/simulate.smk"
 include: "workflow/rules/pairs.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/superresolve.smk"
-include: "workflow/rules/measure.smk"
+include: "workflow/rules/compare.smk"
+include: "workflow/rules/variants.smk"
+include: "workflow/rules/statistics.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -8,6 +8,7 @@ import torch
 
 from supercosm.config import check
 from supercosm.crops import Crops
+from supercosm.familiarity import describe
 from supercosm.families import build_family
 from supercosm.features import Features, measure_scales
 from supercosm.features import Scales as Units
@@ -119,6 +120,7 @@ def random_model(boxes, folder, strength=0.3, **model):
         slabs_per_length=file.slabs / file.box_size,
         cosmologies=[file.cosmology],
         seeds={"training": [TRAINING_SEED], "validation": [VALIDATION_SEED]},
+        inputs=[describe(file.read("low/displacement"), file.read("low/velocity"), file.box_size)],
         scales=family.features.scales,
         scores={"validation_loss": 0.5},
         diagnosis="",

@@ -6,10 +6,10 @@ import json
 import numpy as np
 import torch
 
+from supercosm.compare import compare_files
 from supercosm.config import check, entries
 from supercosm.evaluate import evaluate
 from supercosm.fields import density_of, write_density
-from supercosm.measure import measure
 from supercosm.mesh import upsample
 from supercosm.simulate import simulate_pair
 from supercosm.snapshot import from_lattice, read_snapshot, write_snapshot
@@ -34,18 +34,18 @@ def configuration(**changes):
 def make_results(folder, config):
     for seed in config.seeds.test:
         simulate_pair(config, seed, folder / "simulations" / str(seed))
-    measures = []
+    comparisons = []
     for entry in entries(config):
         for seed in config.seeds.test:
-            measures.append(_superresolve_and_measure(folder, config, entry, seed))
+            comparisons.append(_superresolve_and_compare(folder, config, entry, seed))
     evaluation = folder / "evaluation"
-    evaluate(measures, evaluation / "spectra.ecsv", evaluation / "metrics.ecsv")
+    evaluate(comparisons, evaluation / "spectra.ecsv", evaluation / "metrics.ecsv")
     for name, model in config.models.items():
         _write_model(folder / "models" / name, name, model.family == "gan")
     return folder
 
 
-def _superresolve_and_measure(folder, config, entry, seed):
+def _superresolve_and_compare(folder, config, entry, seed):
     box = config.simulation.box_size
     runs, tag = folder / "simulations" / str(seed), config.simulation.tag(entry.scale_factor)
     low, high = read_snapshot(runs / f"low{tag}.hdf5"), read_snapshot(runs / f"high{tag}.hdf5")
@@ -71,8 +71,8 @@ def _superresolve_and_measure(folder, config, entry, seed):
         else:
             write_snapshot(path, snapshot)
         paths.append(path)
-    output = folder / "measures" / entry.name / f"{seed}.ecsv"
-    measure(paths, runs / f"high{tag}.hdf5", output, config.evaluation)
+    output = folder / "comparisons" / entry.name / f"{seed}.ecsv"
+    compare_files(paths, runs / f"high{tag}.hdf5", output, config.evaluation)
     return output
 
 

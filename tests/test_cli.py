@@ -62,7 +62,7 @@ def test_version_and_help_are_quick_and_complete(run):
     assert run("--version")[1] == "0.1.0\n"
     code, out, _ = run("--help")
     assert code == 0
-    for command in ("simulate", "pair", "train", "superresolve", "measure", "evaluate", "report", "config"):
+    for command in ("simulate", "pair", "train", "superresolve", "compare", "measure", "evaluate", "report", "config"):
         assert f"\n  {command} " in out
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 from astropy.table import QTable
 
+from supercosm.compare import compare, compare_files
 from supercosm.config import Cosmology, Evaluation
 from supercosm.errors import DataError
 from supercosm.evaluate import METRICS, Curves, combine, evaluate
 from supercosm.fields import density_of, write_density
 from supercosm.initial import Phases, linear_displacement
-from supercosm.measure import compare, measure
 from supercosm.snapshot import from_lattice, write_snapshot
 from supercosm.statistics.power import bin_edges
 from supercosm.statistics.power import compare as spectra_of
@@ -147,8 +147,8 @@ def test_tables_keep_units_names_and_provenance(tmp_path, truth):
     folder = tmp_path / "superresolved" / "unet" / "8"
     sample = save(folder / "1.hdf5", field(1))
     assert compare([sample], truth, SETTINGS).meta["entry"] == "unet"
-    output = tmp_path / "measures" / "gan" / "9.ecsv"
-    measure([sample], truth, output, SETTINGS)
+    output = tmp_path / "comparisons" / "gan" / "9.ecsv"
+    compare_files([sample], truth, output, SETTINGS)
     table = read_table(output)
     assert (table.meta["entry"], table.meta["seed"]) == ("gan", "9")
     assert table["k"].unit == WAVE_NUMBER
@@ -160,7 +160,7 @@ def test_tables_keep_units_names_and_provenance(tmp_path, truth):
     assert read_table(tmp_path / "spectra.ecsv")["density_P"].unit == DENSITY_POWER
     assert read_table(tmp_path / "metrics.ecsv")["entry"][0] == "gan"
     first = output.read_bytes()
-    measure([sample], truth, output, SETTINGS)
+    compare_files([sample], truth, output, SETTINGS)
     assert output.read_bytes() == first
 
 
@@ -198,7 +198,7 @@ def test_samples_of_different_kinds_are_refused(tmp_path, truth):
 
 def test_tables_that_do_not_belong_together_are_refused(tmp_path, truth):
     table = compare([truth], truth, SETTINGS, "truth", 1)
-    with pytest.raises(DataError, match="nothing to measure"):
+    with pytest.raises(DataError, match="nothing to compare"):
         compare([], truth, SETTINGS)
     with pytest.raises(DataError, match="nothing to evaluate"):
         combine([])

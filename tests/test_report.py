@@ -109,8 +109,8 @@ def test_the_same_results_give_the_same_page(page, tmp_path):
 def test_baselines_alone_make_a_report(run):
     config, folder = run
     alone = check(config.model_dump() | {"models": {}})
-    measures = [folder / "measures" / entry / f"{seed}.ecsv" for entry in ("low", "linear") for seed in (8, 9)]
-    evaluate(measures, folder / "evaluation" / "spectra.ecsv", folder / "evaluation" / "metrics.ecsv")
+    comparisons = [folder / "comparisons" / entry / f"{seed}.ecsv" for entry in ("low", "linear") for seed in (8, 9)]
+    evaluate(comparisons, folder / "evaluation" / "spectra.ecsv", folder / "evaluation" / "metrics.ecsv")
     report(alone, folder, folder / "index.html")
     text = (folder / "index.html").read_text(encoding="utf-8")
     assert "No models are configured" in text

@@ -44,6 +44,10 @@ def _program(
 def simulate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the initial conditions.")],
     output: Annotated[Path, typer.Option(help="Folder for the low and the high snapshots.")],
+    only: Annotated[Literal["low", "high"] | None, typer.Option(help="Run one resolution alone.")] = None,
+    small_scales: Annotated[
+        int | None, typer.Option(min=0, help="Another seed for the modes that the low resolution does not hold.")
+    ] = None,
     config: Files = None,
     settings: Json = None,
 ) -> None:
@@ -51,7 +55,7 @@ def simulate(
     checked = load_config(config or (), settings)
     from supercosm.simulate import simulate_pair
 
-    simulate_pair(checked, seed, output)
+    simulate_pair(checked, seed, output, [only] if only else ("low", "high"), small_scales)
 
 
 @app.command()
@@ -122,33 +126,109 @@ def superresolve(
 
 
 @app.command()
-def measure(
+def compare(
     samples: Annotated[list[Path], typer.Argument(help="Super-resolved samples of one box.")],
     reference: Annotated[Path, typer.Option(help="The true high-resolution snapshot.")],
     output: Output,
     config: Files = None,
     settings: Json = None,
 ) -> None:
-    """Measure P(k), T(k) and r(k) of samples against the true high-resolution snapshot."""
+    """Compare samples with the true high-resolution snapshot: P(k), T(k) and r(k)."""
     checked = load_config(config or (), settings)
-    from supercosm.measure import measure as run
+    from supercosm.compare import compare_files as run
 
     run(samples, reference, output, checked.evaluation)
 
 
 @app.command()
+def measure(
+    snapshot: Annotated[Path, typer.Argument(help="Snapshot, or density field, simulated or anybody's.")],
+    output: Annotated[Path, typer.Option(help="Folder for the tables, the halo catalogue and a slab as FITS.")],
+    only: Annotated[list[str] | None, typer.Option(help="A statistic, to measure it alone; repeat for more.")] = None,
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Measure spectra, bispectrum, densities, haloes and motions of one box."""
+    checked = load_config(config or (), settings)
+    from supercosm.measure import measure as run
+
+    run(snapshot, output, checked.statistics, checked.report, only or ())
+
+
+@app.command()
+def calibrate(
+    samples: Annotated[list[Path], typer.Argument(help="Samples of one model from one low-resolution box.")],
+    reference: Annotated[Path, typer.Option(help="The true high-resolution snapshot.")],
+    output: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    universe: Annotated[
+        list[Path] | None, typer.Option(help="True run with other small-scale modes; repeat for more.")
+    ] = None,
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Tell whether the spread of samples is the error they make: scores, ranks, coverage, diversity."""
+    checked = load_config(config or (), settings)
+    from supercosm.calibrate import calibrate as run
+
+    run(samples, reference, universe or (), output, checked.evaluation)
+
+
+@app.command()
+def audit(
+    sample: Annotated[Path, typer.Argument(help="Super-resolved snapshot, or density field.")],
+    reference: Annotated[Path, typer.Option(help="The true high-resolution snapshot.")],
+    output: Annotated[Path, typer.Option(help="Folder for the tables.")],
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Tell where in a box a model errs: by environment and by halo mass."""
+    checked = load_config(config or (), settings)
+    from supercosm.audit import audit as run
+
+    run(sample, reference, output, checked.statistics)
+
+
+@app.command()
+def drift(
+    comparisons: Annotated[list[Path], typer.Argument(help="Tables of `supercosm compare` in several cosmologies.")],
+    output: Output,
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Tell whether outputs follow the input's cosmology or stay at that of the training."""
+    load_config(config or (), settings)
+    from supercosm.drift import drift as run
+
+    run(comparisons, output)
+
+
+@app.command()
+def summarise(
+    results: Annotated[Path, typer.Argument(help="Results folder of a run: results/<name>.")],
+    output: Annotated[Path, typer.Option(help="Folder for the tables, one for each statistic.")],
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Put the statistics of all entries side by side: mean over boxes and the scatter between them."""
+    checked = load_config(config or (), settings)
+    from supercosm.summarise import summarise as run
+
+    run(checked, results, output)
+
+
+@app.command()
 def evaluate(
-    measures: Annotated[list[Path], typer.Argument(help="Tables that `supercosm measure` wrote.")],
+    comparisons: Annotated[list[Path], typer.Argument(help="Tables that `supercosm compare` wrote.")],
     output_spectra: Annotated[Path, typer.Option(help="Table of spectra: mean and scatter between seeds.")],
     output_metrics: Annotated[Path, typer.Option(help="Table model × metric.")],
     config: Files = None,
     settings: Json = None,
 ) -> None:
-    """Combine the measures of all entries and seeds into two tables."""
+    """Combine the comparisons of all entries and seeds into two tables."""
     load_config(config or (), settings)
     from supercosm.evaluate import evaluate as run
 
-    run(measures, output_spectra, output_metrics)
+    run(comparisons, output_spectra, output_metrics)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from supercosm.errors import ConfigurationError
 from supercosm.model_settings import AnyModel, Gan, Model, Network, Training, Unet
 from supercosm.settings import (
+    Audit,
     Cosmology,
     Evaluation,
     Pairs,
@@ -24,12 +25,14 @@ from supercosm.settings import (
     Seeds,
     Settings,
     Simulation,
+    Statistics,
     Superresolution,
 )
 
 __all__ = [
     "BASELINES",
     "AnyModel",
+    "Audit",
     "Config",
     "Cosmology",
     "Entry",
@@ -42,6 +45,7 @@ __all__ = [
     "Seeds",
     "Settings",
     "Simulation",
+    "Statistics",
     "Superresolution",
     "Training",
     "Unet",
@@ -67,6 +71,8 @@ class Config(Settings):
     )
     superresolution: Superresolution = Superresolution()
     evaluation: Evaluation = Evaluation()
+    statistics: Statistics = Statistics()
+    audit: Audit = Audit()
     report: Report = Report()
 
     @model_validator(mode="after")
@@ -80,7 +86,17 @@ class Config(Settings):
                 f"superresolution.tile = {self.superresolution.tile} does not divide simulation.low = "
                 f"{self.simulation.low}; choose a divisor"
             )
+        for shift in self.audit.shifts:
+            self.shifted(shift)
         return self
+
+    def shifted(self, shift: Mapping[str, float]) -> Cosmology:
+        """Return the cosmology with some parameters changed; raise ValueError when there is no such one."""
+        known = self.cosmology.model_dump()
+        try:
+            return Cosmology(**(known | {key: round(known[key] + value, 10) for key, value in shift.items()}))
+        except ValidationError as error:
+            raise ValueError(f"audit.shifts: {shift} leaves no universe: {_sentence(error.errors()[0])}") from None
 
     def _check_model(self, name: str, model: Model) -> None:
         simulation = self.simulation

@@ -1,4 +1,4 @@
-"""Combine the measures of all entries and seeds into mean curves with scatter, and rows of metrics."""
+"""Combine the comparisons of all entries and seeds into mean curves with scatter, and rows of metrics."""
 
 from __future__ import annotations
 
@@ -68,15 +68,15 @@ METRICS: dict[str, Callable[[Curves], np.ndarray]] = {
 }
 
 
-def evaluate(measures: Sequence[Path], output_spectra: Path, output_metrics: Path) -> None:
-    """Combine the tables that the measure stage wrote and write the spectra and the metrics."""
-    spectra, metrics = combine([read_table(path) for path in measures])
+def evaluate(comparisons: Sequence[Path], output_spectra: Path, output_metrics: Path) -> None:
+    """Combine the tables that the compare stage wrote and write the spectra and the metrics."""
+    spectra, metrics = combine([read_table(path) for path in comparisons])
     write_table(output_spectra, spectra)
     write_table(output_metrics, metrics)
 
 
 def combine(tables: Sequence[QTable]) -> tuple[QTable, QTable]:
-    """Return (spectra, metrics) of measured tables, entries in the order of their first appearance.
+    """Return (spectra, metrics) of compared samples, entries in the order of their first appearance.
 
     spectra, one row per entry and bin: for each field f the means over seeds f_P, f_P_reference, f_T, f_r,
     f_twin and for the last three the scatter between seeds: f_…_std, f_…_min, f_…_max. metrics, one row per
@@ -97,14 +97,14 @@ def combine(tables: Sequence[QTable]) -> tuple[QTable, QTable]:
 
 def _by_entry(tables: Sequence[QTable]) -> dict[str, list[QTable]]:
     if not tables:
-        raise DataError("there is nothing to evaluate: give the tables that the measure stage wrote")
+        raise DataError("there is nothing to evaluate: give the tables that the compare stage wrote")
     groups: dict[str, list[QTable]] = {}
     for table in tables:
         lacking = [key for key in ("entry", "seed", "box_size", "k_Nyquist_low") if table.meta.get(key) is None]
         if lacking:
             raise DataError(
                 f"a table of entry '{table.meta.get('entry', '?')}' lacks {', '.join(lacking)} in its "
-                "header: measure "
+                "header: compare "
                 "snapshots written by the superresolve stage, whose provenance holds them"
             )
         group = groups.setdefault(table.meta["entry"], [])
@@ -124,7 +124,7 @@ def _curves(entry: str, group: Sequence[QTable], field: str) -> Curves | None:
         return None
     k = _bins(group[0])
     if not all(len(_bins(table)) == len(k) and np.allclose(_bins(table), k) for table in group):
-        raise DataError(f"the seeds of entry '{entry}' were measured in different bins; measure them again")
+        raise DataError(f"the seeds of entry '{entry}' were measured in different bins; compare them again")
     found = [_seed_curves(table, field, len(k)) for table in group]
     return Curves(k, *(np.array(lines) for lines in zip(*found, strict=True)), group[0].meta["k_Nyquist_low"])
 

@@ -32,12 +32,16 @@ INITIAL, SAMPLE = (
 class Phases:
     """Which random modes are meant: those of a simulation's seed, or of a drawn sample.
 
-    fixed: amplitudes at their rms instead of Gaussian (Angulo & Pontzen 2016).
+    fixed: amplitudes at their rms instead of Gaussian (Angulo & Pontzen 2016). other: the seed of all modes that a
+    lattice of `shared` points per side does not hold, where they are not to come from `seed` too: another universe
+    with the same large scales.
     """
 
     seed: int
     stream: int = INITIAL
     fixed: bool = False
+    other: int | None = None
+    shared: int = 0
 
     @property
     def key(self) -> int:
@@ -47,7 +51,11 @@ class Phases:
 
 def linear_modes(phases: Phases, cosmology: Cosmology, box_size: float, wave: Wave) -> torch.Tensor:
     """Return today's linear overdensity modes at integer wave vectors, complex64, without a lattice phase."""
-    return noise.white_modes(phases.key, wave, phases.fixed) * _amplitude(cosmology, box_size, wave)
+    white = noise.white_modes(phases.key, wave, phases.fixed)
+    if phases.other is not None:
+        small = noise.white_modes(noise.key_of(phases.other, phases.stream), wave, phases.fixed)
+        white = torch.where(selected(wave, phases.shared, None), white, small)
+    return white * _amplitude(cosmology, box_size, wave)
 
 
 def _amplitude(cosmology: Cosmology, box_size: float, wave: Wave) -> torch.Tensor:

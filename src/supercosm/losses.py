@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from supercosm.deposit import paint_crop
 Pixel = Callable[[Tensor, Tensor], Tensor]
 
 
+LONGEST_WAVE = 2.0  # waves per crop below which the window swallows the power
+SPECTRUM_BINS = 2.5  # per octave
 EMPTY = 0.1  # added before the root, whose slope in an empty cell would be infinite
 
 
@@ -48,14 +51,49 @@ def density_distance(output: Tensor, target: Tensor) -> Tensor:
     return functional.mse_loss(output, target)
 
 
+def spectrum_distance(output: Tensor, target: Tensor) -> Tensor:
+    """Return the mean squared ln of the ratio of two power spectra, of painted root densities (b, 1, n, n, n).
+
+    A mean error is smallest for fields with too little small-scale power; this term asks for the right amount of it,
+    wherever it is. The crops are not periodic, so a Hann window fades their sides out.
+    """
+    spectra = [_crop_spectra(torch.square(x.float()) - (1 + EMPTY)) for x in (output, target)]
+    return torch.log(spectra[0] / spectra[1]).square().mean()
+
+
+def _crop_spectra(delta: Tensor) -> Tensor:
+    """Return the power of crops (b, 1, n, n, n) in logarithmic bins of |k|, from 2 waves per crop on: (b, bins)."""
+    side = delta.shape[-1]
+    fade = torch.hann_window(side, periodic=False, device=delta.device)
+    faded = delta[:, 0] * fade[:, None, None] * fade[:, None] * fade
+    squared = torch.fft.rfftn(faded, dim=(1, 2, 3)).abs().square().flatten(1)
+    index, bins = _spectrum_bins(side)
+    sums = squared.new_zeros(len(squared), bins + 2)
+    return sums.index_add(1, index.to(delta.device), squared)[:, 1:-1]
+
+
+@cache
+def _spectrum_bins(side: int) -> tuple[Tensor, int]:
+    """Return the bin of every mode of a real transform of `side` cells, and the number of bins; ends are left out."""
+    axis = torch.fft.fftfreq(side, 1 / side).double()
+    last = torch.arange(side // 2 + 1).double()
+    n = torch.sqrt(axis.view(-1, 1, 1) ** 2 + axis.view(1, -1, 1) ** 2 + last.view(1, 1, -1) ** 2)
+    bins = max(1, round(SPECTRUM_BINS * math.log2(side / 2 / LONGEST_WAVE)))
+    edges = torch.logspace(math.log10(LONGEST_WAVE), math.log10(side / 2), bins + 1, dtype=torch.float64)
+    return torch.bucketize(n.flatten(), edges, right=True), bins
+
+
+PAINTED: Mapping[str, Pixel] = {"density": density_distance, "spectrum": spectrum_distance}
+
+
 def weighted(
     terms: Mapping[str, float], output: Tensor, target: Tensor, painted: tuple[Tensor, Tensor] | None
 ) -> Tensor:
-    """Return Σ weight × term. `painted`: root densities of output and target, needed by the term "density"."""
+    """Return Σ weight × term. `painted`: root densities of output and target, needed by the terms of PAINTED."""
     total = output.new_zeros(())
     for name, weight in sorted(terms.items()):
-        if name == "density":
-            total = total + weight * density_distance(*painted)
+        if name in PAINTED:
+            total = total + weight * PAINTED[name](*painted)
         else:
             total = total + weight * PIXEL[name](output, target)
     return total

@@ -17,6 +17,7 @@ from torch import nn
 
 from supercosm.config import AnyModel, Cosmology, Settings
 from supercosm.errors import CoverageError, DataError
+from supercosm.familiarity import describe, unusual
 from supercosm.features import Features, Scales
 from supercosm.files import sha256, whole, write_json
 from supercosm.networks.multiscale import MultiScale
@@ -37,6 +38,7 @@ class ModelCard(Settings):
     slabs_per_length: float = Field(description="projected slabs per Mpc/h, for two-dimensional models")
     cosmologies: list[Cosmology] = Field(description="cosmologies seen in training")
     seeds: dict[str, list[int]] = Field(description="seeds seen in training and validation")
+    inputs: list[dict[str, float]] = Field(description="what is usual: numbers of every training box's low run")
     scales: Scales
     scores: dict[str, float] = Field(description="validation scores of the weights in this folder")
     diagnosis: str = Field(description="what the loss curve shows")
@@ -63,7 +65,7 @@ class Model:
         return Features(self.card.settings, self.high_spacing, self.card.scales)
 
     def check_covers(self, snapshot: Snapshot) -> None:
-        """Raise CoverageError when a snapshot differs from what the model was trained on."""
+        """Raise CoverageError when a snapshot has another spacing, time or cosmology than the model was trained on."""
         card = self.card
         parameters = Cosmology.model_fields if snapshot.provenance else ["Omega_m"]  # foreign headers lack the others
         for what, value, known in (
@@ -77,6 +79,11 @@ class Model:
                     f"model '{card.name}' was trained for {what} = {expected}, but the snapshot has {value:g}; "
                     "train a model on such runs, or apply this one all the same with --override (override=True)"
                 )
+
+    def doubts(self, snapshot: Snapshot) -> list[str]:
+        """Say what about a snapshot lies outside the model's training boxes; empty where nothing does."""
+        found = describe(snapshot.displacement(), snapshot.velocity(), snapshot.box_size)
+        return unusual(found, self.card.inputs)
 
 
 def build_network(settings: AnyModel, features: Features) -> MultiScale:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from supercosm.settings import Settings
 
-LossName = Literal["mse", "l1", "huber", "log_cosh", "density"]
+LossName = Literal["mse", "l1", "huber", "log_cosh", "density", "spectrum"]
 
 
 class Network(Settings):
@@ -129,10 +129,11 @@ def _check_cells(where: str, cells: int) -> None:
 
 
 def _check_loss(terms: dict[str, float], fields: str) -> None:
-    if "density" in terms and fields != "displacement":
-        raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
-    if set(terms) == {"density"}:
-        raise ValueError("loss 'density' alone leaves velocities free; add mse, l1, huber or log_cosh")
+    painted = sorted({"density", "spectrum"} & set(terms))
+    if painted and fields != "displacement":
+        raise ValueError(f"loss '{painted[0]}' paints particles, so it needs fields: displacement")
+    if set(terms) == set(painted):
+        raise ValueError(f"loss '{painted[0]}' alone leaves velocities free; add mse, l1, huber or log_cosh")
 
 
 class Unet(Model):

@@ -111,7 +111,10 @@ def phases_of(snapshot: Snapshot) -> Phases:
             "the snapshot does not record the seed of its initial conditions, so its small-scale "
             "modes are not known; draw them instead (phases: drawn)"
         )
-    return Phases(int(snapshot.provenance["seed"]), fixed=snapshot.provenance.get("amplitude") == "fixed")
+    origin = snapshot.provenance
+    shared = origin["settings"]["simulation"]["low"] if "small_scales" in origin else 0
+    fixed = origin.get("amplitude") == "fixed"
+    return Phases(int(origin["seed"]), fixed=fixed, other=origin.get("small_scales"), shared=shared)
 
 
 def _projections(density: np.ndarray, slabs: int) -> np.ndarray:

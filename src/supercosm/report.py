@@ -16,6 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from supercosm import figures
+from supercosm.compare import read_sample
 from supercosm.config import Config, Entry, entries
 from supercosm.errors import DataError
 from supercosm.evaluate import FIELDS
@@ -23,7 +24,6 @@ from supercosm.fields import DensityField, density_of
 from supercosm.files import whole
 from supercosm.history import diagnose
 from supercosm.losscurve import loss_curve
-from supercosm.measure import read_sample
 from supercosm.pictures import choose_view, panel
 from supercosm.provenance import machine, provenance
 from supercosm.snapshot import Snapshot, read_snapshot

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -119,7 +119,7 @@ class Superresolution(Settings):
     """How trained models are applied to the test boxes."""
 
     tile: int = Field(16, ge=1, description="tile side [low-resolution cells]; memory grows with its cube")
-    samples: int = Field(2, ge=1, description="samples drawn per box from every stochastic model")
+    samples: int = Field(8, ge=1, description="samples drawn per box from every stochastic model")
     seed: int = Field(1000, ge=0, description="seed of the first sample; the next ones count up")
 
 
@@ -128,6 +128,54 @@ class Evaluation(Settings):
 
     bins: int = Field(24, ge=3, description="wave-number bins from the fundamental mode to the Nyquist frequency")
     mesh: int = Field(2, ge=1, description="measuring mesh cells per high-resolution particle and side")
+
+
+class Statistics(Settings):
+    """What `supercosm measure` finds in one box."""
+
+    mesh: int = Field(1, ge=1, description="mesh cells per high-resolution particle and side")
+    bins: int = Field(20, ge=3, description="wave-number and separation bins")
+    scheme: Literal["ngp", "cic", "tsc", "pcs"] = Field("tsc", description="mass assignment of the spectra")
+    interlacing: bool = Field(True, description="paint twice, half a cell apart, so that aliases cancel")
+    line_of_sight: Literal[0, 1, 2] = Field(2, description="axis along which redshift-space positions are shifted")
+    smoothing: list[Annotated[float, Field(gt=0)]] = Field(
+        [2.0, 4.0, 8.0], min_length=1, description="radii of the spheres that densities are averaged over [Mpc/h]"
+    )
+    triangles: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.0625, 0.125, 0.25],
+        min_length=1,
+        description="sides of the bispectrum's triangles, in Nyquist frequencies of the particles: of isosceles ones "
+        "each, of equilateral and squeezed ones the range",
+    )
+    linking_length: float = Field(0.2, gt=0, lt=1, description="of friends of friends, in mean particle separations")
+    halo_particles: int = Field(20, ge=2, description="particles of the smallest halo kept")
+    pair_particles: int = Field(20_000, ge=100, description="particles drawn for pairwise velocities")
+    environment_radius: float = Field(2.0, gt=0, description="smoothing of the tidal tensor [Mpc/h]")
+    environment_threshold: float = Field(0.2, description="eigenvalue above which an axis has collapsed")
+
+
+class Audit(Settings):
+    """What models are confronted with besides the test boxes: the sceptic's competitor, luck, other universes."""
+
+    few_steps: list[Annotated[int, Field(ge=1)]] = Field(
+        [3, 5, 8], description="N-body steps of cheap high-resolution runs that models have to beat"
+    )
+    universes: int = Field(
+        3, ge=0, description="high-resolution runs per test box with other small-scale modes: the physical diversity"
+    )
+    shifts: list[dict[Literal["Omega_m", "Omega_b", "h", "n_s", "sigma8"], float]] = Field(
+        [{"sigma8": -0.1}, {"sigma8": 0.1}, {"Omega_m": -0.05}, {"Omega_m": 0.05}],
+        description="changes of the cosmology that models are applied across",
+    )
+    seeds: int = Field(1, ge=0, description="test boxes, from the first, that are run in other cosmologies")
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Audit:
+        for what in ("few_steps", "shifts"):
+            values = getattr(self, what)
+            if any(value in values[:i] for i, value in enumerate(values)) or {} in values:
+                raise ValueError(f"audit.{what} = {values}: give every one once, and none empty")
+        return self
 
 
 class Report(Settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +17,30 @@ from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, write_snapshot
 
 
-def simulate_pair(config: Config, seed: int, folder: str | Path) -> None:
-    """Run both resolutions of one seed and write `{low,high}<tag>.hdf5` for every output into a folder."""
-    for resolution in ("low", "high"):
-        for snapshot in simulate(config, seed, resolution):
+def simulate_pair(
+    config: Config,
+    seed: int,
+    folder: str | Path,
+    resolutions: Sequence[str] = ("low", "high"),
+    small_scales: int | None = None,
+) -> None:
+    """Run the resolutions of one seed and write `{low,high}<tag>.hdf5` for every output into a folder."""
+    for resolution in resolutions:
+        for snapshot in simulate(config, seed, resolution, small_scales):
             tag = config.simulation.tag(snapshot.scale_factor)
             write_snapshot(Path(folder) / f"{resolution}{tag}.hdf5", snapshot)
 
 
-def simulate(config: Config, seed: int, resolution: str):
-    """Run one resolution ("low" or "high") of one seed; yield a Snapshot at every output scale factor."""
+def simulate(config: Config, seed: int, resolution: str, small_scales: int | None = None) -> Iterator[Snapshot]:
+    """Run one resolution ("low" or "high") of one seed; yield a Snapshot at every output scale factor.
+
+    small_scales: seed of the modes that the low resolution does not hold, where it differs: another universe that
+    looks the same at low resolution.
+    """
     simulation, cosmology = config.simulation, config.cosmology
     device = choose_device(config.device)
     cells = getattr(simulation, resolution)
-    phases = Phases(seed, fixed=simulation.amplitude == "fixed")
+    phases = Phases(seed, fixed=simulation.amplitude == "fixed", other=small_scales, shared=simulation.low)
     origin = provenance(
         "simulate",
         {"simulation": simulation.model_dump(), "cosmology": cosmology.model_dump()},
@@ -37,6 +48,7 @@ def simulate(config: Config, seed: int, resolution: str):
         resolution=resolution,
         amplitude=simulation.amplitude,
         device=device.type,
+        **({} if small_scales is None else {"small_scales": small_scales}),
     )
     steps = len(nbody.time_steps(simulation, cosmology)) - 1
     with progress(f"simulate seed {seed}, {cells}³", steps) as tick:

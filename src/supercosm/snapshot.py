@@ -6,6 +6,7 @@ Simulated, super-resolved and foreign data are all snapshots, so all are measure
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ import numpy as np
 from supercosm.config import Cosmology
 from supercosm.errors import DataError
 from supercosm.files import hdf5_reader, hdf5_writer
+
+log = logging.getLogger(__name__)
 
 CRITICAL_DENSITY = 27.75366277  # 3 (100 km/s/Mpc)² / (8 π G) in 1e10 Msun/h (Mpc/h)^-3, CODATA 2018 / IAU 2015
 KPC = 1000.0  # kpc/h in a Mpc/h
@@ -261,9 +264,14 @@ def _check_values(snapshot: Snapshot, path: Path) -> None:
         bad = np.count_nonzero(~np.isfinite(getattr(snapshot, name)))
         if bad:
             raise DataError(f"{path}: {bad} of the {name} are NaN or infinite; the file cannot be used")
-    low, high = snapshot.positions.min(), snapshot.positions.max()
-    if low < 0 or high > snapshot.box_size * 1.000001:
+    low, high, box = snapshot.positions.min(), snapshot.positions.max(), snapshot.box_size
+    if low < -box or high > 2 * box:
         raise DataError(
             f"{path}: positions run from {low:g} to {high:g} Mpc/h in a box of {snapshot.box_size:g} Mpc/h; "
             "coordinates and BoxSize must both be in comoving kpc/h"
         )
+    if low < 0 or high > box * 1.000001:
+        log.warning("%s: positions run from %g to %g Mpc/h; they are wrapped into the box of %g", path, low, high, box)
+    if low < 0 or high >= box:
+        np.remainder(snapshot.positions, np.float32(box), out=snapshot.positions)
+        snapshot.positions[snapshot.positions >= box] = 0.0  # float32 may round up to the box side, the point 0

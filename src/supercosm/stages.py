@@ -6,18 +6,77 @@ Snakemake reruns a job when this text changes, so it holds what the result depen
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from supercosm.config import Config
+from supercosm.config import Config, entries
+
+OF_FIELDS = ("spectrum", "bispectrum", "moments", "distribution", "extrema", "minkowski", "web")
+OF_PARTICLES = ("haloes", "profiles", "bias", "multipoles", "correlation", "flows", "pairwise")  # statistics, by need
+
+AUDITS_OF_FIELDS = ("environment",)
+AUDITS_OF_PARTICLES = ("halomass",)
+CALIBRATIONS = ("spectra", "cells")
 
 SECTIONS = {
     "simulate": ("cosmology", "device", "simulation"),
     "pair": ("pairs", "simulation"),
     "train": ("device", "simulation"),
     "superresolve": ("device", "simulation", "superresolution"),
-    "measure": ("evaluation",),
+    "compare": ("evaluation",),
+    "measure": ("report", "statistics"),
+    "audit": ("statistics",),
+    "calibrate": ("evaluation",),
+    "summarise": tuple(Config.model_fields),
     "report": tuple(Config.model_fields),
 }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One line of the statistics: a truth or an entry of the comparison, and what can be measured of it."""
+
+    name: str
+    scale_factor: float
+    truth: bool
+    statistics: tuple[str, ...]
+    audits: tuple[str, ...] = ()
+    calibrated: bool = False
+
+
+def measured(config: Config) -> list[Measured]:
+    """List what is measured by itself: at each output used the true run, then every entry that is a whole box."""
+    compared = entries(config)
+    found = [
+        Measured(f"high{config.simulation.tag(a)}", a, True, OF_FIELDS + OF_PARTICLES)
+        for a in sorted({entry.scale_factor for entry in compared}, reverse=True)
+    ]
+    for entry in compared:
+        model = config.models.get(entry.model)
+        particles = model is None or model.fields == "displacement"
+        if model is not None and model.dimensions != 3:
+            continue
+        statistics = OF_FIELDS + (OF_PARTICLES if particles else ())
+        audits = AUDITS_OF_FIELDS + (AUDITS_OF_PARTICLES if particles else ())
+        calibrated = entry.samples > 1
+        found.append(Measured(entry.name, entry.scale_factor, False, statistics, audits, calibrated))
+    return found
+
+
+def tables_of(config: Config, results: Path) -> dict[str, list[Path]]:
+    """List the tables of every statistic: of one box by itself, against the truth, and of samples of one box."""
+    found: dict[str, list[Path]] = {}
+    for entry in measured(config):
+        for seed in config.seeds.test:
+            for name in entry.statistics:
+                found.setdefault(name, []).append(results / "statistics" / entry.name / str(seed) / f"{name}.ecsv")
+            for name in entry.audits:
+                found.setdefault(name, []).append(results / "audits" / entry.name / str(seed) / f"{name}.ecsv")
+            for name in CALIBRATIONS if entry.calibrated else ():
+                table = results / "calibrations" / entry.name / str(seed) / f"{name}.ecsv"
+                found.setdefault(f"calibration_{name}", []).append(table)
+    return found
 
 
 def stage_settings(config: Config, stage: str, model: str | None = None) -> str:

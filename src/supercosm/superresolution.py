@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from supercosm.model import Model, load_model
 from supercosm.progress import progress
 from supercosm.sampler import Baseline, Options, PhaseChoice, Sampler, Tick
 from supercosm.snapshot import Snapshot, from_lattice, lattice_positions, read_snapshot, snapshot_writer
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Baseline", "Options", "load_model", "superresolve", "superresolve_file"]
 
@@ -36,10 +39,23 @@ def superresolve(
     trained for.
     """
     sampler = Sampler(snapshot, model, Options(phases=phases, seed=seed, tile=tile, override=override))
+    _voice_doubts(snapshot, model)
     if sampler.density:
         return sampler.density_field(_silent)
     fields = np.concatenate([slab for _, slab in sampler.slabs(_silent)], axis=1)
     return from_lattice(fields[:3], fields[3:], snapshot.box_size, **sampler.attributes())
+
+
+def _voice_doubts(snapshot: Snapshot, model: Model | Baseline) -> None:
+    """Warn when a snapshot is unlike those the model was trained on."""
+    doubts = [] if isinstance(model, Baseline) else model.doubts(snapshot)
+    if doubts:
+        log.warning(
+            "warning: this snapshot is unlike those that model '%s' was trained on (%s); expect structure as in the "
+            "training boxes rather than its own",
+            model.card.name,
+            "; ".join(doubts),
+        )
 
 
 def _silent() -> None:
@@ -55,6 +71,9 @@ def superresolve_file(
     """
     low = read_snapshot(snapshot)
     model = _source(source, factor, options.device)
+    if outputs:
+        Sampler(low, model, options)  # refuses what cannot be done before anything is said about what can
+        _voice_doubts(low, model)
     for number, output in enumerate(outputs):
         sampler = Sampler(low, model, replace(options, seed=options.seed + number))
         with progress(f"super-resolve {Path(output).name}", sampler.tiles) as tick:

@@ -14,7 +14,11 @@ from supercosm.files import whole
 
 u.add_enabled_units(cu)  # so that h (littleh) in file headers reads as a unit
 WAVE_NUMBER = cu.littleh / u.Mpc
+LENGTH = u.Mpc / cu.littleh
+SPEED = u.km / u.s
+MASS = u.Msun / cu.littleh
 DENSITY_POWER = (u.Mpc / cu.littleh) ** 3
+BISPECTRUM = (u.Mpc / cu.littleh) ** 6
 DISPLACEMENT_POWER = (u.Mpc / cu.littleh) ** 5
 
 

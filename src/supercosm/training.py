@@ -25,6 +25,7 @@ from supercosm.config import AnyModel, Config, Training
 from supercosm.crops import Crops, StepSampler, check_files
 from supercosm.device import choose_device
 from supercosm.errors import DataError
+from supercosm.familiarity import describe
 from supercosm.families import Family, build_family
 from supercosm.features import Features, Scales, measure_scales
 from supercosm.files import locked, whole, write_json
@@ -182,6 +183,7 @@ def _publish(
         seeds={
             role: [file.seed for file in files] for role, files in zip(("training", "validation"), data, strict=True)
         },
+        inputs=[describe(file.read("low/displacement"), file.read("low/velocity"), file.box_size) for file in data[0]],
         scales=family.features.scales,
         scores={
             "validation_loss": rows[-1].get("validation_loss", float("nan")),

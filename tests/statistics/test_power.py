@@ -6,6 +6,7 @@ import torch
 
 from supercosm.config import Cosmology
 from supercosm.cosmology import power_at
+from supercosm.errors import DataError
 from supercosm.initial import Phases, linear_displacement
 from supercosm.mesh import paint
 from supercosm.nbody import lattice
@@ -105,13 +106,15 @@ def test_vector_spectra_sum_over_components_and_slabs_average():
     assert np.all(np.abs(slabs.first / level - 1) < 5 * np.sqrt(2 / slabs.modes))
 
 
-def test_result_does_not_depend_on_chunks(monkeypatch):
-    field, edges = white((1, 16, 16, 16)), bin_edges(16, 5)
-    whole = compare(field, field, BOX, edges)
-    monkeypatch.setattr("supercosm.statistics.power.CHUNK", 300)
-    parts = compare(field, field, BOX, edges)
-    assert np.array_equal(whole.modes, parts.modes)
-    assert np.allclose(whole.first, parts.first, rtol=1e-12)
+def test_transfer_and_stochasticity():
+    """Half a field plus noise of a fifth: T and 1 − r² are those numbers' ratios within sampling errors."""
+    signal, noise = white((1, 64, 64, 64), 7), white((1, 64, 64, 64), 8)
+    found = compare(0.5 * signal + 0.2 * noise, signal, BOX, bin_edges(64, 6))
+    error = 5 / np.sqrt(found.modes)
+    assert np.all(np.abs(found.transfer / np.sqrt(0.29) - 1) < error)
+    assert np.all(np.abs(found.stochasticity - 0.04 / 0.29) < error)
+    nothing = compare(signal, 0 * signal, BOX, bin_edges(64, 6))
+    assert np.isnan(nothing.transfer).all()
 
 
 def test_poisson_particles_have_shot_noise_after_deconvolution():
@@ -163,5 +166,7 @@ def test_incomparable_fields_are_refused():
         power(a, b, BOX, bin_edges(8, 3), 8)
     with pytest.raises(ValueError, match="a mesh of 8 cells"):
         transform(white((1, 8, 8, 8)), 3, 5)
-    with pytest.raises(ValueError, match="holds no mode"):
+    with pytest.raises(DataError, match="8 × 8 × 4 cells"):
+        transform(white((1, 8, 8, 4)), 3, 2)
+    with pytest.raises(DataError, match="holds no mode"):
         power(a, a, BOX, np.array([0.5, 0.7, 3]), 8)

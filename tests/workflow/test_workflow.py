@@ -72,7 +72,7 @@ def after(*names, seeds=(4, 5)):
     for name in names:
         for seed in seeds:
             made |= {f"superresolved/{name}/{seed}/{i + 1}.hdf5" for i in range(samples[name])}
-            made.add(f"measures/{name}/{seed}.ecsv")
+            made.add(f"comparisons/{name}/{seed}.ecsv")
     return made
 
 

@@ -10,7 +10,8 @@ try:
     from supercosm.config import check, entries
     from supercosm.errors import SupercosmError
     from supercosm.files import locked
-    from supercosm.stages import stage_settings
+    from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES, measured, stage_settings, tables_of
+    from supercosm.variants import variants
 except ImportError as error:
     raise WorkflowError(f"{error}: install the package first, `pip install -c constraints.txt -e .`")
 
@@ -26,6 +27,15 @@ def checked(content):
 CONFIG = checked(config)
 RESULTS = f"results/{CONFIG.name}"
 ENTRIES = {entry.name: entry for entry in entries(CONFIG)}
+MEASURED = {entry.name: entry for entry in measured(CONFIG)}
+VARIANTS = variants(CONFIG)
+SHIFTED_SEEDS = CONFIG.seeds.test[: CONFIG.audit.seeds]
+SHIFTED = [
+    entry.name
+    for entry in ENTRIES.values()
+    if entry.model and entry.scale_factor == CONFIG.simulation.scale_factors[-1]
+]
+SUMMARIES = list(tables_of(CONFIG, Path(RESULTS)))
 TAGS = [CONFIG.simulation.tag(a) for a in CONFIG.simulation.scale_factors]
 USED_TAGS = sorted({CONFIG.simulation.tag(entry.scale_factor) for entry in ENTRIES.values()})
 GPU = int(CONFIG.device == "cuda" or (CONFIG.device == "auto" and which("nvidia-smi") is not None))
@@ -119,6 +129,60 @@ def samples_of(wildcards):
     ]
 
 
+def of_kind(kind):
+    """Return the names of the variants of one kind."""
+    return [name for name, variant in VARIANTS.items() if variant.kind == kind]
+
+
+def variant_settings(wildcards):
+    return stage_settings(VARIANTS[wildcards.variant].config, "simulate")
+
+
+def small_scales_flag(wildcards):
+    """Return the seed of the other small scales, for a universe."""
+    seed = VARIANTS[wildcards.variant].small_scales(int(wildcards.seed))
+    return [] if seed is None else ["--small-scales", str(seed)]
+
+
+def measured_box(wildcards):
+    """Return the box that is measured by itself: a true run, or the first sample of an entry."""
+    entry = MEASURED[wildcards.entry]
+    if entry.truth:
+        return f"<results>/simulations/{wildcards.seed}/{entry.name}.hdf5"
+    return f"<results>/superresolved/{entry.name}/{wildcards.seed}/1.hdf5"
+
+
+def universes_of(wildcards):
+    """Return the true runs with other small scales; they exist at the last output."""
+    if ENTRIES[wildcards.entry].scale_factor != CONFIG.simulation.scale_factors[-1]:
+        return []
+    return [f"<results>/variants/{name}/{wildcards.seed}/high.hdf5" for name in of_kind("universe")]
+
+
+def statistics_tables(wildcards):
+    return [
+        str(path).replace(RESULTS, "<results>", 1)
+        for paths in tables_of(CONFIG, Path(RESULTS)).values()
+        for path in paths
+    ]
+
+
+def drift_tables():
+    """Return the comparisons of all shifted cosmologies, and of the usual one."""
+    shifted = expand(
+        "<results>/shifts/{variant}/{entry}/{seed}.ecsv",
+        variant=of_kind("shift"),
+        entry=SHIFTED,
+        seed=SHIFTED_SEEDS,
+    )
+    usual = expand("<results>/comparisons/{entry}/{seed}.ecsv", entry=SHIFTED, seed=SHIFTED_SEEDS)
+    return shifted + usual if shifted else []
+
+
+def drift_table(wildcards=None):
+    return ["<results>/evaluation/drift.ecsv"] if drift_tables() else []
+
+
 def pictured(wildcards):
     """Return the snapshots that the report shows: those of the first test seed."""
     seed = CONFIG.seeds.test[0]
@@ -130,8 +194,9 @@ def pictured(wildcards):
 def everything(wildcards):
     """Return what a finished run holds, so that whatever is deleted of it is made again."""
     models = expand("<results>/models/{model}/model.safetensors", model=CONFIG.models)
-    measures = expand("<results>/measures/{entry}/{seed}.ecsv", entry=ENTRIES, seed=CONFIG.seeds.test)
-    return models + measures
+    comparisons = expand("<results>/comparisons/{entry}/{seed}.ecsv", entry=ENTRIES, seed=CONFIG.seeds.test)
+    statistics = expand("<results>/evaluation/{name}.ecsv", name=SUMMARIES)
+    return models + comparisons + statistics + drift_table()
 
 
 def simulation_memory(wildcards, attempt):
@@ -144,6 +209,12 @@ def simulation_memory(wildcards, attempt):
 def box_memory(wildcards, attempt):
     """Return the memory of a job that holds a few high-resolution fields [MB]."""
     return attempt * int(2000 + 2e-4 * CONFIG.simulation.high**3 * max(1, CONFIG.evaluation.mesh**3 / 4))
+
+
+def ensemble_memory(wildcards, attempt):
+    """Return the memory of a job that holds one field of every sample of a box [MB]."""
+    samples = CONFIG.superresolution.samples + CONFIG.audit.universes
+    return box_memory(wildcards, attempt) + attempt * int(2e-5 * samples * CONFIG.simulation.high**3)
 
 
 def minutes(first):

@@ -70,7 +70,7 @@ class Family(lightning.LightningModule):
     def distance(self, output: Tensor, target: Tensor, crop: Crop) -> Tensor:
         """Return D(OUTPUT, TARGET) as the settings name it."""
         painted = None
-        if "density" in self.settings.loss:
+        if losses.PAINTED.keys() & self.settings.loss.keys():
             painted = tuple(self.inner(self.painted(x, crop)) for x in (output, target))
         output, target = (self.inner(self.features.weigh(x)) for x in (output, target))
         return losses.weighted(self.settings.loss, output, target, painted)

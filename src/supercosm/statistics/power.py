@@ -7,13 +7,14 @@ noise, (L/N)³ for N³ particles, is not subtracted: it belongs to the particle 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-CHUNK = 1 << 21  # modes binned at once: bounds the float64 copies to some tens of MB
+from supercosm.errors import DataError
+from supercosm.statistics.shells import counts, products, shells
+
 CLOUD_IN_CELL = 2  # W(k) = Π sinc^2
 
 
@@ -36,6 +37,17 @@ class Spectra:
     def correlation(self) -> np.ndarray:
         """Cross-correlation coefficient r(k) = P₁₂ / √(P₁ P₂)."""
         return correlation(self.first, self.second, self.cross)
+
+    @property
+    def transfer(self) -> np.ndarray:
+        """Transfer function T(k) = √(P₁ / P₂), the first field against the second; NaN where P₂ = 0."""
+        ratio = np.full(self.first.shape, np.nan)
+        return np.sqrt(np.divide(self.first, self.second, out=ratio, where=self.second > 0))
+
+    @property
+    def stochasticity(self) -> np.ndarray:
+        """Fraction 1 − r² of the power that no linear filter of the other field predicts."""
+        return 1 - self.correlation**2
 
 
 def correlation(first: np.ndarray, second: np.ndarray, cross: np.ndarray) -> np.ndarray:
@@ -82,10 +94,14 @@ def transform(field: torch.Tensor | np.ndarray, dimensions: int, keep: int) -> t
     """
     field = torch.as_tensor(field)
     cells = field.shape[-1]
+    if len(set(field.shape[-dimensions:])) != 1:
+        sides = " × ".join(str(side) for side in field.shape[-dimensions:])
+        raise DataError(f"a mesh of {sides} cells has no common Nyquist frequency; give one of equal sides")
     if keep > cells // 2:
         raise ValueError(f"modes up to {keep} were asked of a mesh of {cells} cells, which holds {cells // 2}")
     axes = tuple(range(-dimensions, 0))
-    return torch.stack([_crop(torch.fft.rfftn(one, dim=axes), keep) / cells**dimensions for one in field])
+    modes = (_crop(torch.fft.rfftn(one, dim=axes, norm="forward"), keep) for one in field)
+    return next(modes)[None] if len(field) == 1 else torch.stack(list(modes))
 
 
 def _crop(modes: torch.Tensor, keep: int) -> torch.Tensor:
@@ -114,47 +130,13 @@ def power(
     if first.shape != second.shape:
         raise ValueError(f"transforms of shapes {tuple(first.shape)} and {tuple(second.shape)} cannot be compared")
     dimensions = first.ndim - 1
-    sums = np.zeros((5, len(edges) - 1))
-    for rows, n, index, weight, divide in _slices(first.shape[1:], edges, cells, window):
-        a, b = first[:, rows].cpu(), second[:, rows].cpu()
-        products = [_product(a, a), _product(b, b), _product(a, b)]
-        for line, values in enumerate([weight, weight * n, *(weight * divide * p.flatten() for p in products)]):
-            binned = torch.bincount(index, values.double(), minlength=len(edges) + 1)
-            sums[line] += binned[1 : len(edges)].numpy()
-    modes = sums[0]
-    if not np.all(modes):
-        raise ValueError(f"the bin from |n| = {edges[np.argmin(modes)]:g} holds no mode; use wider bins")
+    lattice = shells(first.shape[1:], edges, cells)
+    modes, distances = counts(lattice)
+    divide = np.sinc(np.arange(max(first.shape[1:])) / cells) ** (-2 * window) if window else None
     slabs = len(first) if dimensions == 2 else 1
     scale = box_size**dimensions / slabs / modes
-    return Spectra(2 * np.pi / box_size * sums[1] / modes, (modes * slabs).astype(int), *(sums[2:] * scale))
-
-
-def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Real part of a b*, summed over channels."""
-    return (a.real * b.real + a.imag * b.imag).sum(0)
-
-
-def _slices(shape: torch.Size, edges: np.ndarray, cells: int, window: int) -> Iterator[tuple]:
-    """Yield slabs of the first axis: rows, then |n|, bin index, multiplicity and 1/W², flat over the slab."""
-    axes = [_frequencies(length) for length in shape[:-1]] + [torch.arange(shape[-1], dtype=torch.float32)]
-    last = torch.full((shape[-1],), 2.0)
-    last[0] = 1.0  # the plane n_z = 0 holds its own conjugates, as does the Nyquist plane of an even mesh
-    if cells % 2 == 0 and shape[-1] == cells // 2 + 1:
-        last[-1] = 1.0
-    limits = torch.as_tensor(edges, dtype=torch.float64)
-    step = max(1, CHUNK // max(1, math.prod(shape[1:])))
-    for start in range(0, shape[0], step):
-        rows = slice(start, min(start + step, shape[0]))
-        grid = torch.meshgrid(axes[0][rows], *axes[1:], indexing="ij")
-        n = sum(x.double() ** 2 for x in grid).sqrt().flatten()
-        divide = torch.ones(())
-        if window:
-            divide = math.prod(torch.sinc(x / cells) for x in grid).pow(-2 * window).flatten()
-        yield rows, n, torch.bucketize(n, limits, right=True), last.expand(grid[0].shape).flatten(), divide
-
-
-def _frequencies(length: int) -> torch.Tensor:
-    return torch.fft.fftfreq(length, d=1 / length)
+    sums = products(first, second, lattice, divide) * scale
+    return Spectra(2 * np.pi / box_size * distances / modes, (modes * slabs).astype(int), *sums)
 
 
 def compare(
@@ -173,5 +155,6 @@ def compare(
     """
     cells = first.shape[-1]
     keep = min(math.ceil(edges[-1]), cells // 2)
-    a, b = transform(first, dimensions, keep), transform(second, dimensions, keep)
+    a = transform(first, dimensions, keep)
+    b = a if second is first else transform(second, dimensions, keep)
     return power(a, b, box_size, edges, cells, window)

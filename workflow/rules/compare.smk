@@ -1,30 +1,46 @@
-rule measure:
-    """Measure P(k), T(k) and r(k) of all samples of one entry and test seed against the true run."""
+rule compare:
+    """Compare all samples of one entry and test seed with the true run: P(k), T(k) and r(k)."""
     input:
         samples=samples_of,
         reference=high_snapshot,
     output:
-        "<results>/measures/{entry}/{seed}.ecsv",
+        "<results>/comparisons/{entry}/{seed}.ecsv",
     log:
-        "<results>/logs/measure/{entry}/{seed}.log",
+        "<results>/logs/compare/{entry}/{seed}.log",
     benchmark:
-        "<results>/benchmarks/measure/{entry}/{seed}.tsv"
+        "<results>/benchmarks/compare/{entry}/{seed}.tsv"
     wildcard_constraints:
         entry=one_of(ENTRIES),
     resources:
         mem_mb=box_memory,
         runtime=minutes(60),
     params:
-        settings=settings("measure"),
+        settings=settings("compare"),
     shell:
-        "supercosm measure {input.samples:q} --reference {input.reference:q} --output {output:q}"
+        "supercosm compare {input.samples:q} --reference {input.reference:q} --output {output:q}"
         " --settings {params.settings:q} > {log:q} 2>&1"
 
 
-rule evaluate:
-    """Combine the measures of all entries and test seeds into the tables of spectra and metrics."""
+use rule compare as compare_few_steps with:
     input:
-        expand("<results>/measures/{entry}/{seed}.ecsv", entry=ENTRIES, seed=CONFIG.seeds.test),
+        samples="<results>/variants/{entry}/{seed}/high.hdf5",
+        reference="<results>/simulations/{seed}/high.hdf5",
+    log:
+        "<results>/logs/compare_few_steps/{entry}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/compare_few_steps/{entry}/{seed}.tsv"
+    wildcard_constraints:
+        entry=one_of(of_kind("steps")),
+
+
+rule evaluate:
+    """Combine the comparisons of all entries and test seeds into the tables of spectra and metrics."""
+    input:
+        expand(
+            "<results>/comparisons/{entry}/{seed}.ecsv",
+            entry=[*ENTRIES, *of_kind("steps")],
+            seed=CONFIG.seeds.test,
+        ),
     output:
         spectra=report(
             "<results>/evaluation/spectra.ecsv",

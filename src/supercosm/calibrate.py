@@ -1,0 +1,159 @@
+"""Tell whether the spread of a model's samples of one box is the error that they make.
+
+Beside the model stands nature: high-resolution runs with the same large scales and other small-scale modes are true
+samples of what the low run does not know, so they are calibrated by construction and show the best score there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from astropy.table import QTable, vstack
+
+from supercosm.compare import Grid, comparison_grid, modes_on, read_sample
+from supercosm.config import Evaluation
+from supercosm.errors import DataError
+from supercosm.fields import DensityField, density_of, log_density
+from supercosm.provenance import provenance
+from supercosm.snapshot import Snapshot, read_snapshot
+from supercosm.statistics import calibration, power
+from supercosm.tables import DENSITY_POWER, LENGTH, WAVE_NUMBER, write_table
+
+AXES = {"spectra": ["k", "modes"], "cells": ["source", "samples", "side"]}
+BLOCKS = 4  # per axis, between which the scatter of rank histograms is measured: how many cells count as independent
+
+
+def calibrate(
+    samples: Sequence[Path], reference: Path, universes: Sequence[Path], output: Path, settings: Evaluation
+) -> None:
+    """Calibrate samples of one box against its truth; write spectra.ecsv and cells.ecsv into a folder.
+
+    universes: high-resolution runs that share the truth's large scales and have other small-scale modes. Raises
+    DataError on fewer than two samples, or boxes that do not belong together.
+    """
+    if len(samples) < 2:
+        raise DataError(f"calibration needs at least 2 samples of one box, but there are {len(samples)}; draw more")
+    truth, first = read_snapshot(reference), read_sample(samples[0])
+    grid = comparison_grid(first, truth, settings)
+    meta = {
+        "entry": Path(samples[0]).absolute().parent.parent.name,
+        "seed": Path(samples[0]).absolute().parent.name,
+        "samples": len(samples),
+        "universes": len(universes),
+        "provenance": provenance("calibrate", settings.model_dump(), sample=first.provenance),
+    }
+    del first
+    for name, table in (
+        ("spectra", spectra(samples, truth, universes, grid)),
+        ("cells", cells(samples, truth, universes, grid)),
+    ):
+        table.meta = meta | {"axis": AXES[name]}
+        write_table(Path(output) / f"{name}.ecsv", table)
+
+
+def spectra(samples: Sequence[Path], truth: Snapshot, universes: Sequence[Path], grid: Grid) -> QTable:
+    """Tabulate P(k) of the samples beside the truth, its calibration, and how samples correlate; one row per bin.
+
+    P, P_spread, P_reference, P_universes and P_universes_spread [(Mpc/h)³]; crps of ln P; rank of the truth, 0 to S;
+    z = (truth − mean) in units of the spread, of ln P; twin and r: correlations of samples with each other and with the
+    truth; physical: the same of true runs that share the large scales. NaN where there are no universes.
+    """
+    reference = modes_on(truth, grid).density
+    kept, found = [], []
+    for path in samples:
+        kept.append(modes_on(read_sample(path), grid).density)
+        found.append(_power(kept[-1], reference, grid).first)
+    agreement = calibration.diversity(kept, reference, grid.box_size, grid.edges, grid.cells)
+    pair = _power(reference, reference, grid)
+    logs, true = np.log(np.array(found)), np.log(pair.second)
+    table = QTable({"k": pair.k * WAVE_NUMBER, "modes": pair.modes})
+    table["P"], table["P_spread"] = np.mean(found, 0) * DENSITY_POWER, np.std(found, 0, ddof=1) * DENSITY_POWER
+    table["P_reference"] = pair.second * DENSITY_POWER
+    table["crps"] = calibration.crps(logs, true)
+    table["rank"] = calibration.ranks(logs, true)
+    table["z"] = calibration.curve_calibration(logs[:, None], true[None]).z[0]
+    table["twin"], table["r"] = agreement.twin, agreement.truth
+    _add_universes(table, [modes_on(read_snapshot(path), grid).density for path in universes], reference, grid)
+    return table
+
+
+def _power(first: torch.Tensor, second: torch.Tensor, grid: Grid) -> power.Spectra:
+    found = power.power(first, second, grid.box_size, grid.edges, grid.cells, power.CLOUD_IN_CELL)
+    scale = grid.thickness
+    return power.Spectra(found.k, found.modes, found.first * scale, found.second * scale, found.cross * scale)
+
+
+def _add_universes(table: QTable, others: list[torch.Tensor], reference: torch.Tensor, grid: Grid) -> None:
+    """Add the columns of true runs: all of them, the truth among them, are samples of nature."""
+    table["P_universes"] = table["P_universes_spread"] = np.full(len(table), np.nan) * DENSITY_POWER
+    table["physical"] = np.full(len(table), np.nan)
+    if not others:
+        return
+    nature = [reference, *others]
+    found = np.array([_power(one, one, grid).first for one in nature])
+    agreement = calibration.diversity(nature, reference, grid.box_size, grid.edges, grid.cells)
+    table["P_universes"] = found.mean(0) * DENSITY_POWER
+    table["P_universes_spread"] = found.std(0, ddof=1) * DENSITY_POWER
+    table["physical"] = agreement.twin
+
+
+def cells(samples: Sequence[Path], truth: Snapshot, universes: Sequence[Path], grid: Grid) -> QTable:
+    """Tabulate the calibration of ln(1 + δ + 0.1) of density cells; rows: size of the cells × samples of model, nature.
+
+    source, samples, side [Mpc/h]; crps, spread, error, bias; ratio of spread to error, 1 if calibrated;
+    coverage_<level> and its expectation; rank counts (S + 1 of them, the rest 0), the number of cells that count as
+    independent, p_value.
+    """
+    sizes = sorted({grid.side or grid.cells, (grid.side or grid.cells) // 2, (grid.side or grid.cells) // 4})[::-1]
+    target = _density(truth, grid, sizes[0])
+    rows, most = [], max(len(samples), len(universes))
+    for source, paths in (("model", samples), ("nature", universes)):
+        if len(paths) < 2:
+            continue
+        fields = np.stack([_density(read_sample(path), grid, sizes[0]) for path in paths])
+        for size in sizes:
+            factor = sizes[0] // size
+            x, y = (log_density(_coarse(part, factor, grid.dimensions)) for part in (fields, target))
+            rows.append(_calibration_row(source, x, y, grid.box_size / size, most))
+    return vstack(rows)
+
+
+def _density(data: Snapshot | DensityField, grid: Grid, size: int) -> np.ndarray:
+    if isinstance(data, DensityField):
+        return data.data
+    return density_of(data, size, grid.slabs if grid.dimensions == 2 else None).data
+
+
+def _coarse(field: np.ndarray, factor: int, dimensions: int) -> np.ndarray:
+    """Average blocks of factor cells along each of the last `dimensions` axes: what larger cells would hold."""
+    for axis in range(field.ndim - dimensions, field.ndim):
+        shape = (*field.shape[:axis], field.shape[axis] // factor, factor, *field.shape[axis + 1 :])
+        field = field.reshape(shape).mean(axis + 1)
+    return field
+
+
+def _calibration_row(source: str, samples: np.ndarray, truth: np.ndarray, side: float, most: int) -> QTable:
+    blocks = BLOCKS if all(length % BLOCKS == 0 for length in truth.shape) else 0
+    histogram = calibration.rank_histogram(samples, truth, blocks=blocks)
+    covered = calibration.coverage(histogram.counts, histogram.effective)
+    found = calibration.spread_skill(samples, truth)
+    row = {
+        "source": [source],
+        "samples": [len(samples)],
+        "side": [side] * LENGTH,
+        "crps": [float(calibration.crps(samples, truth).mean())],
+        "spread": [found.spread],
+        "error": [found.error],
+        "bias": [found.bias],
+        "ratio": [found.ratio],
+        "p_value": [histogram.p_value],
+        "effective": [histogram.effective],
+    }
+    for level, share, expected in zip(covered.levels, covered.found, covered.expected, strict=True):
+        row[f"coverage_{100 * level:.0f}"], row[f"expected_{100 * level:.0f}"] = [share], [expected]
+    for rank, count in enumerate(np.pad(histogram.counts, (0, most + 1 - len(histogram.counts)))):
+        row[f"rank_{rank}"] = [count]
+    return QTable(row)

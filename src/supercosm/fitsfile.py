@@ -1,0 +1,30 @@
+"""Slices of the density as FITS images that ds9 and its kin open, with the box's coordinates in the header."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from supercosm.files import whole
+
+
+def write_slab(path: str | Path, density: np.ndarray, box_size: float, depth: float, scale_factor: float) -> None:
+    """Write the mean of 1 + δ (m, m, m) over 0 ≤ z < depth [Mpc/h] as an image: x to the right, y up."""
+    cells = len(density)
+    layers = min(cells, max(1, round(depth / box_size * cells)))
+    image = fits.PrimaryHDU(density[:, :, :layers].mean(axis=2, dtype=np.float64).astype(np.float32).T)
+    header = image.header
+    for axis, name in ((1, "X"), (2, "Y")):
+        header[f"CTYPE{axis}"] = (name, "comoving coordinate, linear")
+        header[f"CUNIT{axis}"] = ("Mpc/h", "not a FITS unit: h is H0 / (100 km/s/Mpc)")
+        header[f"CRPIX{axis}"] = (0.5, "left edge of the first pixel")
+        header[f"CRVAL{axis}"] = (0.0, "[Mpc/h] there")
+        header[f"CDELT{axis}"] = (box_size / cells, "[Mpc/h] per pixel")
+    header["BUNIT"] = ("1", "density in units of the mean, 1 + delta")
+    header["BOXSIZE"] = (box_size, "[Mpc/h] side of the periodic box")
+    header["DEPTH"] = (layers * box_size / cells, "[Mpc/h] along z, from 0")
+    header["SCALEFAC"] = (scale_factor, "1 / (1 + z)")
+    with whole(path) as part:
+        image.writeto(part, output_verify="exception", checksum=True)

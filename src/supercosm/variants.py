@@ -1,0 +1,52 @@
+"""Variants of the simulations that models are audited with, each a named change of the configuration.
+
+steps<n>: the high-resolution run in few steps, the sceptic's competitor · universe<i>: the high-resolution run with
+other modes where the low run holds none, the physical diversity · <parameter>_<value>: another cosmology.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from supercosm.config import Config
+
+OTHER_SMALL_SCALES = 1_000_000  # times the number of a universe, added to a seed: far from seeds that people choose
+
+Kind = Literal["steps", "universe", "shift"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """How one variant differs: its whole configuration, the resolutions it needs, its number among the universes."""
+
+    name: str
+    kind: Kind
+    config: Config
+    resolutions: tuple[str, ...]
+    universe: int | None = None
+
+    def small_scales(self, seed: int) -> int | None:
+        """Return the seed of the modes that the low run of a box does not hold; None: the same as of the others."""
+        return None if self.universe is None else seed + OTHER_SMALL_SCALES * self.universe
+
+
+def variants(config: Config) -> dict[str, Variant]:
+    """List the variants that `audit` asks for, by name; all have the last output alone."""
+    return {variant.name: variant for variant in _variants(config)}
+
+
+def _variants(config: Config) -> Iterator[Variant]:
+    audit, simulation = config.audit, config.simulation
+    last = simulation.model_copy(update={"scale_factors": simulation.scale_factors[-1:]})
+    usual = config.model_copy(update={"simulation": last})
+    for steps in audit.few_steps:
+        changed = usual.model_copy(update={"simulation": last.model_copy(update={"steps": steps})})
+        yield Variant(f"steps{steps}", "steps", changed, ("high",))
+    for number in range(1, audit.universes + 1):
+        yield Variant(f"universe{number}", "universe", usual, ("high",), number)
+    for shift in audit.shifts:
+        cosmology = config.shifted(shift)
+        name = "_".join(f"{key}_{getattr(cosmology, key):.4g}" for key in sorted(shift))
+        yield Variant(name, "shift", usual.model_copy(update={"cosmology": cosmology}), ("low", "high"))

@@ -1,0 +1,123 @@
+rule measure:
+    """Measure one box by itself: spectra, densities, haloes, motions."""
+    input:
+        measured_box,
+    output:
+        slab="<results>/statistics/{entry}/{seed}/slab.fits",
+        tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=OF_FIELDS + OF_PARTICLES),
+        haloes="<results>/statistics/{entry}/{seed}/haloes.hdf5",
+    log:
+        "<results>/logs/measure/{entry}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/measure/{entry}/{seed}.tsv"
+    wildcard_constraints:
+        entry=one_of(name for name, entry in MEASURED.items() if "haloes" in entry.statistics),
+    resources:
+        mem_mb=box_memory,
+        runtime=minutes(60),
+    params:
+        folder=subpath(output.haloes, parent=True),
+        settings=settings("measure"),
+    shell:
+        "supercosm measure {input:q} --output {params.folder:q} --settings {params.settings:q} > {log:q} 2>&1"
+
+
+use rule measure as measure_density with:
+    output:
+        slab="<results>/statistics/{entry}/{seed}/slab.fits",
+        tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=OF_FIELDS),
+    log:
+        "<results>/logs/measure_density/{entry}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/measure_density/{entry}/{seed}.tsv"
+    wildcard_constraints:
+        entry=one_of(name for name, entry in MEASURED.items() if "haloes" not in entry.statistics),
+    params:
+        folder=subpath(output.slab, parent=True),
+        settings=settings("measure"),
+
+
+rule audit:
+    """Tell where in a box a model errs: by environment and by halo mass."""
+    input:
+        sample="<results>/superresolved/{entry}/{seed}/1.hdf5",
+        reference=high_snapshot,
+    output:
+        environment="<results>/audits/{entry}/{seed}/environment.ecsv",
+        halomass="<results>/audits/{entry}/{seed}/halomass.ecsv",
+    log:
+        "<results>/logs/audit/{entry}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/audit/{entry}/{seed}.tsv"
+    wildcard_constraints:
+        entry=one_of(name for name, entry in MEASURED.items() if "halomass" in entry.audits),
+    resources:
+        mem_mb=box_memory,
+        runtime=minutes(60),
+    params:
+        folder=subpath(output.environment, parent=True),
+        settings=settings("audit"),
+    shell:
+        "supercosm audit {input.sample:q} --reference {input.reference:q} --output {params.folder:q}"
+        " --settings {params.settings:q} > {log:q} 2>&1"
+
+
+use rule audit as audit_density with:
+    output:
+        environment="<results>/audits/{entry}/{seed}/environment.ecsv",
+    log:
+        "<results>/logs/audit_density/{entry}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/audit_density/{entry}/{seed}.tsv"
+    wildcard_constraints:
+        entry=one_of(
+            name for name, entry in MEASURED.items() if entry.audits and "halomass" not in entry.audits
+        ),
+
+
+rule calibrate:
+    """Tell whether the spread of a model's samples of one box is the error they make."""
+    input:
+        samples=samples_of,
+        reference=high_snapshot,
+        universes=universes_of,
+    output:
+        expand("<results>/calibrations/{{entry}}/{{seed}}/{name}.ecsv", name=CALIBRATIONS),
+    log:
+        "<results>/logs/calibrate/{entry}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/calibrate/{entry}/{seed}.tsv"
+    wildcard_constraints:
+        entry=one_of(name for name, entry in MEASURED.items() if entry.calibrated),
+    resources:
+        mem_mb=ensemble_memory,
+        runtime=minutes(60),
+    params:
+        folder=subpath(output[0], parent=True),
+        universes=repeated("--universe", "universes"),
+        settings=settings("calibrate"),
+    shell:
+        "supercosm calibrate {input.samples:q} --reference {input.reference:q} {params.universes:q}"
+        " --output {params.folder:q} --settings {params.settings:q} > {log:q} 2>&1"
+
+
+rule summarise:
+    """Put the statistics of all entries side by side: mean over boxes and the scatter between them."""
+    input:
+        statistics_tables,
+    output:
+        expand("<results>/evaluation/{name}.ecsv", name=SUMMARIES),
+    log:
+        "<results>/logs/summarise/summarise.log",
+    benchmark:
+        "<results>/benchmarks/summarise/summarise.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=minutes(30),
+    params:
+        results=subpath(output[0], ancestor=2),
+        folder=subpath(output[0], parent=True),
+        settings=settings("summarise"),
+    shell:
+        "supercosm summarise {params.results:q} --output {params.folder:q}"
+        " --settings {params.settings:q} > {log:q} 2>&1"
