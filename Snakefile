@@ -25,6 +25,7 @@ pathvars:
 wildcard_constraints:
     seed=r"\d+",
     variant=one_of(VARIANTS),
+    skew=one_of(SKEWED),
     tag=r"(_a\d\.\d+)?",
 
 
@@ -33,8 +34,8 @@ include: "workflow/rules/pairs.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/superresolve.smk"
 include: "workflow/rules/compare.smk"
-include: "workflow/rules/variants.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/variants.smk"
 include: "workflow/rules/report.smk"
 
 

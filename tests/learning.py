@@ -121,10 +121,12 @@ def random_model(boxes, folder, strength=0.3, **model):
         cosmologies=[file.cosmology],
         seeds={"training": [TRAINING_SEED], "validation": [VALIDATION_SEED]},
         inputs=[describe(file.read("low/displacement"), file.read("low/velocity"), file.box_size)],
+        environments={"void": 0.1, "sheet": 0.3, "filament": 0.4, "knot": 0.2},
         scales=family.features.scales,
         scores={"validation_loss": 0.5},
         diagnosis="",
         training_seconds=1.0,
+        training_cores=1,
         parameters=1,
         provenance={},
     )

@@ -16,6 +16,7 @@ from supercosm.fields import density_of
 from supercosm.pictures import View, choose_view, panel, project, sheet
 from supercosm.report import benchmarks, report
 from supercosm.snapshot import read_snapshot
+from supercosm.stages import figures_of
 
 
 @pytest.fixture
@@ -57,7 +58,8 @@ def page(finished_run, tmp_path_factory):
 def test_page_is_whole_and_needs_nothing_else(page):
     parsed = Page(page[1])
     assert parsed.open == []
-    assert len(parsed.images) == 1 + 4 + 4 + 2  # picture; P, r, T, twins of two fields; loss curves
+    judged = sum(len(names) for names in figures_of(configuration()).values())
+    assert len(parsed.images) == 1 + 4 + 4 + judged + 2  # picture; P, r, T, twins of two fields; loss curves
     assert all(image["alt"] for image in parsed.images)
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in parsed.links)
     assert "http://" not in page[1]
@@ -83,13 +85,16 @@ def test_page_says_what_was_run_and_where_it_comes_from(page):
 
 def test_figures_lie_beside_the_page(page):
     folder, _ = page
-    names = {path.name for path in (folder / "figures").iterdir()}
     kinds = {
-        f"{kind}_{field}.png"
+        f"{kind}_{field}"
         for kind in ("power", "transfer", "correlation", "twins")
         for field in ("density", "displacement")
     }
-    assert names == kinds | {"density.png", "loss_unet.png", "loss_gan.png"}
+    judged = {name for names in figures_of(configuration()).values() for name in names}
+    for kind, start in ((".png", b"\x89PNG"), (".pdf", b"%PDF")):
+        paths = list((folder / "figures").glob(f"*{kind}"))
+        assert {path.stem for path in paths} == kinds | judged | {"density", "loss_unet", "loss_gan"}
+        assert all(path.read_bytes().startswith(start) for path in paths)
 
 
 def test_best_values_are_marked_among_those_told_the_same(page):
@@ -102,13 +107,15 @@ def test_best_values_are_marked_among_those_told_the_same(page):
 def test_the_same_results_give_the_same_page(page, tmp_path):
     folder, text = page
     config = configuration()
+    figure = (folder / "figures" / "cost.pdf").read_bytes()
     report(config, folder, tmp_path / "again.html")
     assert (tmp_path / "again.html").read_text(encoding="utf-8") == text
+    assert (folder / "figures" / "cost.pdf").read_bytes() == figure
 
 
 def test_baselines_alone_make_a_report(run):
     config, folder = run
-    alone = check(config.model_dump() | {"models": {}})
+    alone = check(config.model_dump() | {"models": {}, "report": {"pdf": False}})
     comparisons = [folder / "comparisons" / entry / f"{seed}.ecsv" for entry in ("low", "linear") for seed in (8, 9)]
     evaluate(comparisons, folder / "evaluation" / "spectra.ecsv", folder / "evaluation" / "metrics.ecsv")
     report(alone, folder, folder / "index.html")
@@ -129,6 +136,7 @@ def test_outputs_and_projected_models_have_sections_of_their_own(tmp_path):
         },
         pairs={"slabs": 4},
         superresolution={"tile": 8},
+        report={"pdf": False},
     )
     folder = make_results(tmp_path / "run", config)
     report(config, folder, folder / "report" / "index.html")

@@ -76,6 +76,22 @@ def test_file_round_trip(written):
     assert back.provenance == snapshot.provenance
 
 
+def test_positions_outside_the_box_are_wrapped_with_one_sentence(written, caplog):
+    path, snapshot = written
+    with h5py.File(path, "a") as file:
+        places = file["PartType1/Coordinates"][:]
+        places[:3, 0] += 1000 * BOX
+        places[3:5, 1:] -= 1000 * BOX
+        file["PartType1/Coordinates"][:] = places
+    back = read_snapshot(path)
+    assert caplog.messages == [
+        f"{path}: 5 of 512 particles lie outside the box of 50 Mpc/h, at {places.min() / 1000:g} to "
+        f"{places.max() / 1000:g}; they are wrapped into it"
+    ]
+    # float32 at 100 Mpc/h
+    np.testing.assert_allclose(back.positions, snapshot.positions, atol=1e-5)
+
+
 def test_equal_snapshots_are_equal_files(written, tmp_path):
     path, snapshot = written
     write_snapshot(tmp_path / "again.hdf5", snapshot)

@@ -32,6 +32,11 @@ def audit(sample: Path, reference: Path, output: Path, settings: Statistics) -> 
         raise DataError(
             f"the sample's box is {data.box_size:g} Mpc/h, the reference's {truth.box_size:g}; audit one box at a time"
         )
+    if abs(data.scale_factor / truth.scale_factor - 1) > 1e-4:
+        raise DataError(
+            f"the sample's scale factor is {data.scale_factor:g}, the reference's {truth.scale_factor:g}; audit a "
+            "sample with the high run of its own time"
+        )
     if isinstance(data, DensityField) and data.dimensions != 3:
         raise DataError("environments are those of boxes, but the sample holds projected slabs; compare it instead")
     folder = Path(output).absolute()
@@ -52,7 +57,7 @@ def by_environment(data: Snapshot | DensityField, truth: Snapshot, settings: Sta
 
     volume, volume_reference: share of the cells in this class, classified by each box's own tidal tensor. recovered:
     share of the truth's cells that the sample puts in the same class. mass: the sample's mass in them, in units of the
-    truth's. bias, error: mean and rms difference of ln(1 + δ + 0.1) there.
+    truth's. bias, error: mean and rms difference of ln(1 + δ + 0.1) there. NaN where the truth has no such cells.
     """
     true = density_of(truth, truth.side).data
     own = data.data if isinstance(data, DensityField) else density_of(data, truth.side).data
@@ -70,13 +75,17 @@ def by_environment(data: Snapshot | DensityField, truth: Snapshot, settings: Sta
                 float(here.mean()),
                 float((found == number).mean()),
                 _mean(found[here] == number),
-                float(own[here].sum(dtype=np.float64)) / max(float(true[here].sum(dtype=np.float64)), 1e-30),
+                _ratio(*(float(mesh[here].sum(dtype=np.float64)) for mesh in (own, true))),
                 _mean(difference[here]),
                 _mean(difference[here] ** 2) ** 0.5,
             )
         )
     names = ("environment", "volume_reference", "volume", "recovered", "mass", "bias", "error")
     return with_axis(QTable(rows=rows, names=names), "environment")
+
+
+def _ratio(part: float, whole: float) -> float:
+    return part / whole if whole else np.nan
 
 
 def _mean(values: np.ndarray) -> float:

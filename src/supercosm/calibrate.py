@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from astropy.table import QTable, vstack
 
-from supercosm.compare import Grid, comparison_grid, modes_on, read_sample
+from supercosm.compare import Grid, comparison_grid, modes_of, modes_on, read_sample
 from supercosm.config import Evaluation
 from supercosm.errors import DataError
 from supercosm.fields import DensityField, density_of, log_density
@@ -47,24 +47,27 @@ def calibrate(
     }
     del first
     for name, table in (
-        ("spectra", spectra(samples, truth, universes, grid)),
+        ("spectra", spectra(samples, truth, universes, grid, settings)),
         ("cells", cells(samples, truth, universes, grid)),
     ):
         table.meta = meta | {"axis": AXES[name]}
         write_table(Path(output) / f"{name}.ecsv", table)
 
 
-def spectra(samples: Sequence[Path], truth: Snapshot, universes: Sequence[Path], grid: Grid) -> QTable:
+def spectra(
+    samples: Sequence[Path], truth: Snapshot, universes: Sequence[Path], grid: Grid, settings: Evaluation
+) -> QTable:
     """Tabulate P(k) of the samples beside the truth, its calibration, and how samples correlate; one row per bin.
 
     P, P_spread, P_reference, P_universes and P_universes_spread [(Mpc/h)³]; crps of ln P; rank of the truth, 0 to S;
     z = (truth − mean) in units of the spread, of ln P; twin and r: correlations of samples with each other and with the
-    truth; physical: the same of true runs that share the large scales. NaN where there are no universes.
+    truth; physical: the same of true runs that share the large scales. NaN where there are no universes. Raises
+    DataError when a sample or universe is not of the truth's box and time.
     """
     reference = modes_on(truth, grid).density
     kept, found = [], []
     for path in samples:
-        kept.append(modes_on(read_sample(path), grid).density)
+        kept.append(modes_of(path, truth, grid, settings).density)
         found.append(_power(kept[-1], reference, grid).first)
     agreement = calibration.diversity(kept, reference, grid.box_size, grid.edges, grid.cells)
     pair = _power(reference, reference, grid)
@@ -76,8 +79,15 @@ def spectra(samples: Sequence[Path], truth: Snapshot, universes: Sequence[Path],
     table["rank"] = calibration.ranks(logs, true)
     table["z"] = calibration.curve_calibration(logs[:, None], true[None]).z[0]
     table["twin"], table["r"] = agreement.twin, agreement.truth
-    _add_universes(table, [modes_on(read_snapshot(path), grid).density for path in universes], reference, grid)
+    others = [modes_on(_universe(path, truth, settings), grid).density for path in universes]
+    _add_universes(table, others, reference, grid)
     return table
+
+
+def _universe(path: Path, truth: Snapshot, settings: Evaluation) -> Snapshot:
+    snapshot = read_snapshot(path)
+    comparison_grid(snapshot, truth, settings)  # refuses other boxes and times
+    return snapshot
 
 
 def _power(first: torch.Tensor, second: torch.Tensor, grid: Grid) -> power.Spectra:
@@ -107,7 +117,8 @@ def cells(samples: Sequence[Path], truth: Snapshot, universes: Sequence[Path], g
     coverage_<level> and its expectation; rank counts (S + 1 of them, the rest 0), the number of cells that count as
     independent, p_value.
     """
-    sizes = sorted({grid.side or grid.cells, (grid.side or grid.cells) // 2, (grid.side or grid.cells) // 4})[::-1]
+    finest = grid.side or grid.cells
+    sizes = [finest // factor for factor in (1, 2, 4) if finest % factor == 0]
     target = _density(truth, grid, sizes[0])
     rows, most = [], max(len(samples), len(universes))
     for source, paths in (("model", samples), ("nature", universes)):

@@ -29,6 +29,7 @@ Files = Annotated[
 ]
 Json = Annotated[str | None, typer.Option("--settings", help="JSON merged on top of the configuration files.")]
 Output = Annotated[Path, typer.Option("--output", help="Where to write.")]
+Cost = Annotated[Path | None, typer.Option("--cost", help="JSON file for the time and memory that it took.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -48,6 +49,7 @@ def simulate(
     small_scales: Annotated[
         int | None, typer.Option(min=0, help="Another seed for the modes that the low resolution does not hold.")
     ] = None,
+    cost: Cost = None,
     config: Files = None,
     settings: Json = None,
 ) -> None:
@@ -55,7 +57,7 @@ def simulate(
     checked = load_config(config or (), settings)
     from supercosm.simulate import simulate_pair
 
-    simulate_pair(checked, seed, output, [only] if only else ("low", "high"), small_scales)
+    simulate_pair(checked, seed, output, [only] if only else ("low", "high"), small_scales, cost)
 
 
 @app.command()
@@ -106,6 +108,7 @@ def superresolve(
     factor: Annotated[int | None, typer.Option(min=2, help="Up-sampling per side, for baselines.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None,
     override: Annotated[bool, typer.Option(help="Apply a model outside of what its card covers.")] = False,
+    cost: Cost = None,
     config: Files = None,
     settings: Json = None,
 ) -> None:
@@ -122,7 +125,7 @@ def superresolve(
         override=override,
     )
     factor = factor or (checked.simulation.factor if configured else None)
-    superresolve_file(snapshot, output, model if model in BASELINES else Path(model), options, factor)
+    superresolve_file(snapshot, output, model if model in BASELINES else Path(model), options, factor, cost)
 
 
 @app.command()
@@ -212,6 +215,20 @@ def summarise(
     """Put the statistics of all entries side by side: mean over boxes and the scatter between them."""
     checked = load_config(config or (), settings)
     from supercosm.summarise import summarise as run
+
+    run(checked, results, output)
+
+
+@app.command()
+def cost(
+    results: Annotated[Path, typer.Argument(help="Results folder of a run: results/<name>.")],
+    output: Output,
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Put cost beside accuracy: the simulation, few-step runs, baselines and models."""
+    checked = load_config(config or (), settings)
+    from supercosm.cost import cost as run
 
     run(checked, results, output)
 

@@ -87,7 +87,7 @@ def compare(
     for number in range(1, len(paths) + 1):
         following = None
         if len(paths) > 1:
-            following = first if number == len(paths) else _checked(paths[number], truth, grid, settings)
+            following = first if number == len(paths) else modes_of(paths[number], truth, grid, settings)
         rows.append(_rows(number, current, expected, following, grid))
         current = following
     table = vstack(rows, metadata_conflicts="silent")
@@ -102,7 +102,8 @@ def read_sample(path: Path) -> Snapshot | DensityField:
     return read_density(path) if is_density else read_snapshot(path)
 
 
-def _checked(path: Path, truth: Snapshot, grid: Grid, settings: Evaluation) -> Modes:
+def modes_of(path: Path, truth: Snapshot, grid: Grid, settings: Evaluation) -> Modes:
+    """Read, paint and transform one more sample; raise DataError when it is not on the grid of the others."""
     sample = read_sample(path)
     own = comparison_grid(sample, truth, settings)
     if (own.cells, own.side, own.dimensions, own.slabs) != (

@@ -7,6 +7,7 @@ their meaning live in `settings` and `model_settings`.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,6 +26,7 @@ from supercosm.settings import (
     Seeds,
     Settings,
     Simulation,
+    Skew,
     Statistics,
     Superresolution,
 )
@@ -45,6 +47,7 @@ __all__ = [
     "Seeds",
     "Settings",
     "Simulation",
+    "Skew",
     "Statistics",
     "Superresolution",
     "Training",
@@ -88,7 +91,30 @@ class Config(Settings):
             )
         for shift in self.audit.shifts:
             self.shifted(shift)
+        self._check_skew()
         return self
+
+    def _check_skew(self) -> None:
+        """Refuse skewed trainings that their model cannot have."""
+        skew = self.audit.skew
+        if skew.model is None:
+            return
+        if skew.model not in self.models:
+            known = ", ".join(self.models) or "none"
+            raise ValueError(
+                f"audit.skew.model = '{skew.model}' is no model of the configuration (models there: {known}); name "
+                "one of them, or none: null"
+            )
+        model = self.models[skew.model]
+        if not isinstance(model, Unet) or model.dimensions != 3 or model.fields != "displacement":
+            raise ValueError(f"audit.skew.model = '{skew.model}' must be a unet of the displacement")
+        training = {"steps": skew.steps, "validate_every": skew.steps, "crop": skew.crop, "margin": skew.margin}
+        try:
+            Unet.model_validate(model.model_dump() | {"training": model.training.model_dump() | training})
+        except ValidationError as error:
+            raise ValueError(f"audit.skew: {_sentence(error.errors()[0])}") from None
+        if skew.crop > self.simulation.high:
+            raise ValueError(f"audit.skew.crop = {skew.crop} is larger than simulation.high = {self.simulation.high}")
 
     def shifted(self, shift: Mapping[str, float]) -> Cosmology:
         """Return the cosmology with some parameters changed; raise ValueError when there is no such one."""
@@ -102,6 +128,8 @@ class Config(Settings):
         simulation = self.simulation
         if name in BASELINES:
             raise ValueError(f"models.{name}: this name is kept for a baseline; choose another")
+        if name == "high" or re.fullmatch(r"steps\d+", name):
+            raise ValueError(f"models.{name}: this name is kept for a high-resolution run; choose another")
         if model.training.crop > simulation.high:
             raise ValueError(
                 f"models.{name}.training.crop = {model.training.crop} is larger than simulation.high = "

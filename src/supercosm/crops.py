@@ -19,6 +19,8 @@ from supercosm.errors import DataError
 from supercosm.fields import log_density
 from supercosm.mesh import upsample
 from supercosm.pairs import PairFile
+from supercosm.skew import CANDIDATES, Environments, Place
+from supercosm.statistics.environment import CLASSES
 
 Crop = dict[str, Tensor]
 
@@ -32,15 +34,14 @@ class Crops(Dataset):
         self.factor = self.files[0].high // self.files[0].low
         self.unit = math.lcm(unit, self.factor)
         self.side = model.training.crop
+        self.environments = Environments(self.files)
         self._low: dict[int, np.ndarray] = {}
         check_files(self.files, model, self.side)
 
     def __getitem__(self, index: int) -> Crop:
         """Return crop number `index`; there is no last one."""
         draw = np.random.default_rng([self.seed, index])
-        which = int(draw.integers(len(self.files)))
-        places = self.files[which].high // self.unit
-        start = tuple(int(i) * self.unit for i in draw.integers(places, size=self.model.dimensions))
+        which, start = self._place(draw)
         if self.model.dimensions == 2:
             slab = (int(draw.integers(3)), int(draw.integers(self.files[which].slabs)))
             crop = self._slab(which, slab, start)
@@ -55,6 +56,28 @@ class Crops(Dataset):
     def __len__(self) -> int:
         """Return a nominal length; samplers choose the indices."""
         return 2**31
+
+    def _place(self, draw: np.random.Generator) -> Place:
+        """Draw a box and the crop's first cell in it; of several where the training is to be skewed."""
+        wanted = self.model.training.skew if self.augment else None
+        candidates = []
+        for _ in range(CANDIDATES if wanted else 1):
+            which = int(draw.integers(len(self.files)))
+            places = self.files[which].high // self.unit
+            start = tuple(int(i) * self.unit for i in draw.integers(places, size=self.model.dimensions))
+            candidates.append((which, start))
+        if wanted is None:
+            return candidates[0]
+        found = CLASSES.index(wanted)
+        return max(candidates, key=lambda place: self.environments.shares(place, self.side)[found])
+
+    def shares(self, count: int) -> dict[str, float]:
+        """Return the mean share of every environment among the particles of the first crops; {} for slabs."""
+        if self.model.dimensions == 2:
+            return {}
+        places = [self._place(np.random.default_rng([self.seed, index])) for index in range(count)]
+        mean = np.mean([self.environments.shares(place, self.side) for place in places], axis=0)
+        return {name: float(share) for name, share in zip(CLASSES, mean, strict=True)}
 
     def _cube(self, which: int, start: tuple[int, ...]) -> Crop:
         file = self.files[which]

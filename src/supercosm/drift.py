@@ -28,8 +28,8 @@ def regress(tables: Sequence[QTable]) -> QTable:
     """Infer the varied parameter of every output; one row per parameter, entry and box.
 
     true, inferred: the parameter. slope: of inferred on true over all rows of an entry and parameter, 1 if the model
-    follows and 0 if it stays at its training. T_error: mean |T − 1| up to two low Nyquist frequencies. Raises DataError
-    where a parameter was not run at two values at least.
+    follows and 0 if it stays at its training. T_error: mean |T − 1| up to two low Nyquist frequencies. A box that was
+    run at one value of a parameter tells nothing of it. Raises DataError where this holds for all.
     """
     known: dict[str, dict[str, tuple[Mapping[str, float], float]]] = {}
     outputs = []
@@ -46,6 +46,8 @@ def regress(tables: Sequence[QTable]) -> QTable:
             if _changed(cosmology, usual) - {parameter}:
                 continue
             points = sorted((c[parameter], a) for c, a in known[seed].values() if not _changed(c, usual) - {parameter})
+            if len(points) < 2:
+                continue
             rows.append((parameter, entry, str(seed), cosmology[parameter], _invert(points, own), error))
     if not rows:
         raise DataError("no parameter was run at two values, so nothing can drift; compare runs in other cosmologies")
@@ -67,6 +69,11 @@ def _cosmology(table: QTable) -> dict[str, float]:
 
 def _amplitudes(table: QTable) -> tuple[float, float, float]:
     """Return ln A of the samples and of the truth, and mean |T − 1| up to the band's end."""
+    if not table.meta.get("k_Nyquist_low"):
+        raise DataError(
+            f"the comparison of entry '{table.meta['entry']}' does not name the low run's resolution; compare what "
+            "`supercosm superresolve` made"
+        )
     k = table["k"].value / table.meta["k_Nyquist_low"]
     band, below = (k > BAND[0]) & (k <= BAND[1]), k <= BAND[1]
     if not band.any():

@@ -1,7 +1,6 @@
 """Draw the figures of the report: pure matplotlib, tables and arrays in, a Figure out.
 
-Colours are Okabe & Ito's, told apart by colour-blind readers; bands span the lowest and highest test seed;
-dotted lines mark the low run's Nyquist frequency and twice it.
+Bands span the lowest and highest test seed; dotted lines mark the low run's Nyquist frequency and twice it.
 """
 
 from __future__ import annotations
@@ -17,10 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.patches import Rectangle
 
-from supercosm.losscurve import COLOURS, STYLE
+from supercosm.strokes import STYLE, band, is_few_steps, label, mark_nyquist, stroke, ticks_inside
 
-BASELINES = {"low": ("#777777", "--"), "linear": ("#777777", "-.")}
-LABELS = {"low": "up-sampled low run", "linear": "low run + linear small scales"}
 UNITS = {"density": r"$(\mathrm{Mpc}/h)^3$", "displacement": r"$(\mathrm{Mpc}/h)^5$"}
 FLOOR = 0.02  # density below which pixels look the same: an empty one has no logarithm
 
@@ -69,10 +66,10 @@ def power(spectra: QTable, field: str) -> Figure:
     top.loglog(rows["k"].value, true, color="black", linewidth=2.2, alpha=0.8, label="true high resolution")
     for entry, rows in _entries(spectra, field):
         k, T = rows["k"].value, rows[f"{field}_T"]
-        line = _line(entry, spectra)
+        line = stroke(entry, spectra["entry"])
         top.loglog(k, rows[f"{field}_P"].value, label=label(entry), **line)
         bottom.semilogx(k, np.square(T), **line)
-        _band(bottom, k, np.square(rows[f"{field}_T_min"]), np.square(rows[f"{field}_T_max"]), line)
+        band(bottom, k, np.square(rows[f"{field}_T_min"]), np.square(rows[f"{field}_T_max"]), line)
     _target(bottom, 0.15)
     bottom.set_ylim(0, 1.6)
     top.set_ylim(bottom=max(top.get_ylim()[0], 1e-3 * true.min()))  # up-sampling leaves no power at all there
@@ -99,7 +96,7 @@ def correlation(spectra: QTable, field: str) -> Figure:
     figure, (top, bottom) = _two_panels()
     _curves(top, spectra, field, "r")
     for entry, rows in _entries(spectra, field):
-        bottom.loglog(rows["k"].value, np.maximum(1 - rows[f"{field}_r"], 1e-6), **_line(entry, spectra))
+        bottom.loglog(rows["k"].value, np.maximum(1 - rows[f"{field}_r"], 1e-6), **stroke(entry, spectra["entry"]))
     top.set_ylim(min(0.0, *top.get_ylim()), 1.05)
     top.set_ylabel(rf"$r(k)$ of the {field}")
     bottom.set_ylabel(r"$1-r$")
@@ -118,10 +115,10 @@ def twins(spectra: QTable, field: str) -> Figure | None:
     figure, (top, bottom) = _two_panels()
     for entry, rows in drawn:
         k, twin, r = rows["k"].value, rows[f"{field}_twin"], rows[f"{field}_r"]
-        line = _line(entry, spectra)
+        line = stroke(entry, spectra["entry"])
         top.semilogx(k, r, label=f"{label(entry)}: sample with truth", **line)
         top.semilogx(k, twin, label=f"{label(entry)}: two samples", **(line | {"linestyle": ":"}))
-        _band(top, k, rows[f"{field}_twin_min"], rows[f"{field}_twin_max"], line)
+        band(top, k, rows[f"{field}_twin_min"], rows[f"{field}_twin_max"], line)
         bottom.semilogx(k, twin - r, **line)
     bottom.axhspan(-0.1, 0.1, color="0.9", zorder=0)
     bottom.axhline(0, color="black", linewidth=0.8)
@@ -132,43 +129,23 @@ def twins(spectra: QTable, field: str) -> Figure | None:
     return _finish(figure, [top, bottom], spectra)
 
 
-def label(entry: str) -> str:
-    """Name an entry for a legend; the tag of an earlier output stays."""
-    name, _, tag = entry.partition("_a")
-    return LABELS.get(name, name) + (f", a = {float(tag):g}" if tag else "")
-
-
 def _two_panels() -> tuple[Figure, np.ndarray]:
     figure = Figure(figsize=(6, 5), **STYLE)
     return figure, figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
 
 
 def _entries(spectra: QTable, field: str) -> list[tuple[str, QTable]]:
-    """List the entries that have this field, in the order of the table."""
-    names = dict.fromkeys(spectra["entry"])
+    """List the entries that have this field, in the table's order; runs in few steps are for the cost alone."""
+    names = [name for name in dict.fromkeys(spectra["entry"]) if not is_few_steps(name)]
     found = [(name, spectra[spectra["entry"] == name]) for name in names]
     return [(name, rows) for name, rows in found if np.isfinite(rows[f"{field}_T"]).all()]
 
 
-def _line(entry: str, spectra: QTable) -> dict[str, str]:
-    """Colour and stroke of an entry, the same in every figure."""
-    name = entry.partition("_a")[0]
-    if name in BASELINES:
-        colour, stroke = BASELINES[name]
-        return {"color": colour, "linestyle": stroke}
-    models = [e for e in dict.fromkeys(spectra["entry"]) if e.partition("_a")[0] not in BASELINES]
-    return {"color": COLOURS[models.index(entry) % len(COLOURS)], "linestyle": "-"}
-
-
 def _curves(ax: Axes, spectra: QTable, field: str, name: str) -> None:
     for entry, rows in _entries(spectra, field):
-        k, line = rows["k"].value, _line(entry, spectra)
+        k, line = rows["k"].value, stroke(entry, spectra["entry"])
         ax.semilogx(k, rows[f"{field}_{name}"], label=label(entry), **line)
-        _band(ax, k, rows[f"{field}_{name}_min"], rows[f"{field}_{name}_max"], line)
-
-
-def _band(ax: Axes, k: np.ndarray, low: np.ndarray, high: np.ndarray, line: dict[str, str]) -> None:
-    ax.fill_between(k, low, high, color=line["color"], alpha=0.2, linewidth=0)
+        band(ax, k, rows[f"{field}_{name}_min"], rows[f"{field}_{name}_max"], line)
 
 
 def _target(ax: Axes, tolerance: float) -> None:
@@ -177,20 +154,7 @@ def _target(ax: Axes, tolerance: float) -> None:
 
 
 def _finish(figure: Figure, axes: Sequence[Axes], spectra: QTable) -> Figure:
-    """Mark the low run's Nyquist frequency and label the wave-number axis."""
-    nyquist = spectra.meta["k_Nyquist_low"]
-    for ax in axes:
-        for times in (1, 2):
-            ax.axvline(times * nyquist, color="0.4", linestyle=":", linewidth=1)
-        ax.tick_params(which="both", direction="in", top=True, right=True)
-    for times, text in ((1, r"$k_\mathrm{Ny,low}$"), (2, r"$2\,k_\mathrm{Ny,low}$")):
-        axes[0].annotate(
-            text,
-            (times * nyquist, 1.01),
-            xycoords=("data", "axes fraction"),
-            ha="center",
-            va="bottom",
-            fontsize=8,
-        )
+    mark_nyquist(axes, spectra.meta["k_Nyquist_low"])
+    ticks_inside(axes)
     axes[-1].set_xlabel(r"$k$ [$h$/Mpc]")
     return figure

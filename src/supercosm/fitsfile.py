@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -26,5 +27,8 @@ def write_slab(path: str | Path, density: np.ndarray, box_size: float, depth: fl
     header["BOXSIZE"] = (box_size, "[Mpc/h] side of the periodic box")
     header["DEPTH"] = (layers * box_size / cells, "[Mpc/h] along z, from 0")
     header["SCALEFAC"] = (scale_factor, "1 / (1 + z)")
+    image.add_checksum(when="undated, so that equal boxes give equal files")
+    content = BytesIO()  # written to a file by astropy, a full disk would not be known as one
+    image.writeto(content, output_verify="exception")
     with whole(path) as part:
-        image.writeto(part, output_verify="exception", checksum=True)
+        part.write_bytes(content.getvalue())

@@ -10,9 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from supercosm.history import History, diagnose, read_history, smooth
-
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito
-STYLE = {"constrained_layout": True, "dpi": 150}
+from supercosm.strokes import COLOURS, STYLE
 
 
 def loss_curve(path: str | Path) -> Figure:

@@ -42,7 +42,7 @@ def measure(
         "seed": folder.name,
         "box_size": box.box_size,
         "scale_factor": box.data.scale_factor,
-        "particles": box.side**3 if particles else 0,
+        "particles": box.count if particles else 0,
         "provenance": provenance("measure", settings.model_dump(), sample=box.data.provenance),
     }
     with progress(f"measure {Path(path).name}", len(chosen)) as tick:

@@ -39,10 +39,14 @@ class ModelCard(Settings):
     cosmologies: list[Cosmology] = Field(description="cosmologies seen in training")
     seeds: dict[str, list[int]] = Field(description="seeds seen in training and validation")
     inputs: list[dict[str, float]] = Field(description="what is usual: numbers of every training box's low run")
+    environments: dict[str, float] = Field(
+        description="shares of voids, sheets, filaments and knots among the particles of its training crops"
+    )
     scales: Scales
     scores: dict[str, float] = Field(description="validation scores of the weights in this folder")
     diagnosis: str = Field(description="what the loss curve shows")
     training_seconds: float
+    training_cores: int = Field(description="CPU threads, or GPUs, that were busy meanwhile")
     parameters: int
     provenance: dict[str, Any]
     weights_sha256: str = ""
@@ -106,18 +110,25 @@ def save_model(folder: str | Path, network: nn.Module, card: ModelCard) -> None:
     write_json(folder / CARD, complete.model_dump(mode="json"))
 
 
-def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Model:
-    """Load a model folder; raise DataError when a part is missing, damaged, or not of this kind."""
-    folder = Path(folder)
-    for name in (CARD, WEIGHTS):
-        if not (folder / name).is_file():
-            raise DataError(f"{folder} is no model folder: it lacks {name}; train a model or correct the path")
+def read_card(folder: str | Path) -> ModelCard:
+    """Read the card of a model folder; raise DataError when it is missing or not of this kind."""
+    path = Path(folder) / CARD
     try:
-        card = ModelCard.model_validate_json((folder / CARD).read_text(encoding="utf-8"))
+        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise DataError(f"{folder} is no model folder: it lacks {CARD}; train a model or correct the path") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{folder / CARD} is no model card of this version: {where}: {first['msg']}") from None
+        raise DataError(f"{path} is no model card of this version: {where}: {first['msg']}") from None
+
+
+def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Model:
+    """Load a model folder; raise DataError when a part is missing, damaged, or not of this kind."""
+    folder = Path(folder)
+    card = read_card(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise DataError(f"{folder} is no model folder: it lacks {WEIGHTS}; train a model or correct the path")
     if sha256(folder / WEIGHTS) != card.weights_sha256:
         raise DataError(f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again")
     features = Features(card.settings, card.low_spacing / card.factor, card.scales)

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from supercosm.settings import Settings
 
+Environment = Literal["void", "sheet", "filament", "knot"]  # by the number of axes that collapse
 LossName = Literal["mse", "l1", "huber", "log_cosh", "density", "spectrum"]
 
 
@@ -66,6 +67,9 @@ class Training(Settings):
     )
     validate_every: int = Field(50, ge=1, description="steps between validations, checkpoints and history rows")
     seed: int = Field(0, ge=0, description="seed of weights, crops and symmetries")
+    skew: Environment | None = Field(
+        None, description="environment that crops are chosen to abound in: a training set skewed on purpose"
+    )
 
     @model_validator(mode="after")
     def _room(self) -> Training:
@@ -110,6 +114,8 @@ class Model(Settings):
             raise ValueError(
                 f"dimensions = 2 works on projected density slabs: set fields: density (it is {self.fields})"
             )
+        if self.dimensions == 2 and self.training.skew:
+            raise ValueError(f"training.skew = {self.training.skew} is of volumes, but dimensions is 2; leave it out")
         unit = self.network.unit
         if self.training.crop % unit:
             raise ValueError(f"training.crop = {self.training.crop} is not a multiple of patch × 2^(levels-1) = {unit}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -70,12 +71,14 @@ def halo_bias(box: Box) -> QTable:
     haloes, mass_edges = box.haloes, _wide_edges(box)
     fundamental = 2 * np.pi / box.box_size
     k_max = max(BIAS_SCALE, 2.01 * fundamental)
+    cells = max(64, 4 * math.ceil(k_max / fundamental))  # k_max must lie below half of their Nyquist frequency
     rows = []
     for low, high in itertools.pairwise(mass_edges):
         chosen = (haloes.masses >= low) & (haloes.masses < high)
         value = error = expected = np.nan
         if chosen.any():
-            found = massfunction.halo_bias(haloes.positions[chosen], box.snapshot.positions, box.box_size, k_max)
+            points = haloes.positions[chosen], box.snapshot.positions
+            found = massfunction.halo_bias(*points, box.box_size, k_max, cells)
             value, error = found.value, found.error
             expected = _expected_bias(haloes, haloes.masses[chosen])
         rows.append((low, float(chosen.sum()), value, error, expected))

@@ -7,15 +7,19 @@ grain.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter
 
 from supercosm.fields import DensityField
 from supercosm.figures import Panel
+from supercosm.files import whole
 from supercosm.snapshot import Snapshot
 
 FINE = 256  # points per side that the true sheet is refined to: about what a printed panel resolves
@@ -113,3 +117,15 @@ def _cut(image: np.ndarray, box_size: float, zoom: tuple[float, float, float]) -
     per_length = len(image) / box_size
     x, y, side = (round(value * per_length) for value in zoom)
     return image[x : x + side, y : y + side]
+
+
+def save_figure(figure: Figure, path: Path, pdf: bool) -> str:
+    """Write a figure as PNG and, for a paper, as PDF beside it; return the PNG as a data URI."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # once: its search for the layout takes as long as the drawing
+    with whole(path) as part:
+        figure.savefig(part, format="png")
+    if pdf:
+        with whole(path.with_suffix(".pdf")) as part:
+            figure.savefig(part, format="pdf", metadata={"CreationDate": None})  # equal results give equal files
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import csv
 import json
 from collections.abc import Iterable, Iterator
@@ -23,10 +22,12 @@ from supercosm.evaluate import FIELDS
 from supercosm.fields import DensityField, density_of
 from supercosm.files import whole
 from supercosm.history import diagnose
+from supercosm.judgement import sections, shortcomings
 from supercosm.losscurve import loss_curve
-from supercosm.pictures import choose_view, panel
+from supercosm.pictures import choose_view, panel, save_figure
 from supercosm.provenance import machine, provenance
 from supercosm.snapshot import Snapshot, read_snapshot
+from supercosm.strokes import is_few_steps, label
 from supercosm.tables import read_table
 
 # metric: heading, its range, and whether the best value is the largest, the smallest, or is not marked
@@ -59,11 +60,13 @@ def report(config: Config, results: str | Path, output: str | Path) -> None:
             raise DataError(f"{results}/evaluation/{name}.ecsv lacks {', '.join(lacking)}; evaluate them first")
     content = {
         "config": config,
-        "models": [_model(results, name) for name in config.models],
+        "models": [_model(results, name, config.report.pdf) for name in config.models],
         "meta": spectra.meta,
         "fields": list(FIELDS),
         "columns": [heading[:2] for heading in COLUMNS.values()],
         "comparisons": [_comparison(config, results, group, spectra, metrics) for group in _groups(expected, spectra)],
+        "sections": sections(config, results, spectra.meta["k_Nyquist_low"]),
+        "shortcomings": shortcomings(config, results, spectra.meta["k_Nyquist_low"]),
         "benchmarks": benchmarks(results / "benchmarks"),
         "entries": {entry.name: TOLD[entry.phases] for entry in expected},
         "machine": machine(),
@@ -73,7 +76,7 @@ def report(config: Config, results: str | Path, output: str | Path) -> None:
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     page.filters["pretty"] = lambda value: json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True)
     page.filters["symbols"] = _symbols
-    page.globals["label"] = figures.label
+    page.globals["label"] = label
     with whole(output) as part:
         part.write_text(page.from_string(text).render(**content), encoding="utf-8")
 
@@ -105,7 +108,9 @@ def _comparison(config: Config, results: Path, group: list[Entry], spectra: QTab
         for kind in ("power", "transfer", "correlation", "twins"):
             figure = getattr(figures, kind)(rows, field)
             if figure is not None:
-                drawn[field][kind] = _save(figure, results / "figures" / f"{kind}_{field}{tag}.png")
+                drawn[field][kind] = save_figure(
+                    figure, results / "figures" / f"{kind}_{field}{tag}.png", config.report.pdf
+                )
     return {
         "redshift": 1 / scale_factor - 1,
         "dimensions": dimensions,
@@ -137,7 +142,7 @@ def _picture(config: Config, results: Path, group: list[Entry], tag: str) -> dic
             panels.append(show(entry.name, read_sample(_first_sample(results, entry, seed))))
     panels.append(show("true high resolution", truth))
     figure = figures.density(panels, simulation.box_size, view.zoom)
-    image = _save(figure, results / "figures" / f"density{tag}.png")
+    image = save_figure(figure, results / "figures" / f"density{tag}.png", config.report.pdf)
     return {"image": image, "seed": seed, "depth": depth, "zoom": view.zoom[2], "mesh": mesh}
 
 
@@ -153,27 +158,27 @@ def _first_sample(results: Path, entry: Entry, seed: int) -> Path:
     return results / "superresolved" / entry.name / str(seed) / "1.hdf5"
 
 
-def _save(figure: Any, path: Path) -> str:
-    """Write a figure as PNG and return it as a data URI."""
-    with whole(path) as part:
-        figure.savefig(part, format="png")
-    return _data_uri(path)
-
-
-def _data_uri(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
-
-
 def _table(group: list[Entry], metrics: QTable, field: str) -> list[dict[str, Any]]:
     """List sections of rows by what the entries are told, since only those compete; mark the best."""
     sections = []
-    for known, title in ((False, TOLD["none"]), (True, TOLD["known"])):
-        names = [entry.name for entry in group if (entry.phases == "known") is known]
+    few_steps = [name for name in metrics["entry"] if is_few_steps(name)] if _is_last(group, metrics) else []
+    for names, title in (
+        ([entry.name for entry in group if entry.phases != "known"], f"told {TOLD['none']}"),
+        ([entry.name for entry in group if entry.phases == "known"], f"told {TOLD['known']}"),
+        (few_steps, "the high-resolution run itself, in few steps"),
+    ):
         rows = [metrics[metrics["entry"] == name][0] for name in names]
         rows = [row for row in rows if np.isfinite(row[f"{field}_T_error_all"])]
         if rows:
             sections.append({"title": title, "rows": [_cells(row, rows, field) for row in rows]})
     return sections
+
+
+def _is_last(group: list[Entry], metrics: QTable) -> bool:
+    """Tell whether a group can be compared with the runs in few steps: whole boxes at the last output."""
+    rows = metrics[[is_few_steps(name) for name in metrics["entry"]]]
+    dimensions = metrics[metrics["entry"] == group[0].name]["dimensions"][0]
+    return len(rows) > 0 and dimensions == 3 and np.isclose(rows["scale_factor"][0], group[0].scale_factor)
 
 
 def _cells(row: Any, rows: list[Any], field: str) -> dict[str, Any]:
@@ -203,7 +208,7 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if np.isfinite(value) else "–"
 
 
-def _model(results: Path, name: str) -> dict[str, Any]:
+def _model(results: Path, name: str, pdf: bool) -> dict[str, Any]:
     """Read a model's card and draw its history."""
     folder = results / "models" / name
     try:
@@ -213,7 +218,7 @@ def _model(results: Path, name: str) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise DataError(f"{folder}/model.json is not valid JSON ({error}); train the model again") from error
     history = folder / "history.csv"
-    image = _save(loss_curve(history), results / "figures" / f"loss_{name}.png")
+    image = save_figure(loss_curve(history), results / "figures" / f"loss_{name}.png", pdf)
     return {"name": name, "card": card, "image": image, "diagnosis": diagnose(history)}
 
 

@@ -154,6 +154,18 @@ class Statistics(Settings):
     environment_threshold: float = Field(0.2, description="eigenvalue above which an axis has collapsed")
 
 
+class Skew(Settings):
+    """Trainings of one model on crops that abound in one environment, beside a fair one on the same budget."""
+
+    model: str | None = Field(None, description="unet whose settings they take; none: no skewed trainings")
+    environments: list[Literal["void", "sheet", "filament", "knot"]] = Field(
+        ["void", "knot"], min_length=1, description="environments, one training for each"
+    )
+    steps: int = Field(300, ge=1, description="optimiser steps of each")
+    crop: int = Field(32, ge=8, description="side of their crops: small ones can be purer [high-resolution cells]")
+    margin: int = Field(4, ge=0, description="border of a crop that the loss ignores [high-resolution cells]")
+
+
 class Audit(Settings):
     """What models are confronted with besides the test boxes: the sceptic's competitor, luck, other universes."""
 
@@ -167,7 +179,10 @@ class Audit(Settings):
         [{"sigma8": -0.1}, {"sigma8": 0.1}, {"Omega_m": -0.05}, {"Omega_m": 0.05}],
         description="changes of the cosmology that models are applied across",
     )
-    seeds: int = Field(1, ge=0, description="test boxes, from the first, that are run in other cosmologies")
+    skew: Skew = Skew()
+    seeds: int = Field(
+        1, ge=0, description="test boxes, from the first, for other cosmologies and for skewed trainings"
+    )
 
     @model_validator(mode="after")
     def _named_once(self) -> Audit:
@@ -183,6 +198,7 @@ class Report(Settings):
 
     slab: float = Field(10.0, gt=0, description="thickness of the pictured density slab [Mpc/h]")
     zoom: float = Field(25.0, gt=0, description="side of the zoomed region [Mpc/h]")
+    pdf: bool = Field(True, description="write every figure as PDF, too")
 
 
 class Pairs(Settings):

@@ -10,8 +10,10 @@ import torch
 
 from supercosm import nbody
 from supercosm.config import Config
+from supercosm.cosmology import linear_power
 from supercosm.device import choose_device
 from supercosm.initial import Phases
+from supercosm.metering import Meter
 from supercosm.progress import progress
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, write_snapshot
@@ -23,12 +25,20 @@ def simulate_pair(
     folder: str | Path,
     resolutions: Sequence[str] = ("low", "high"),
     small_scales: int | None = None,
+    cost: str | Path | None = None,
 ) -> None:
-    """Run the resolutions of one seed and write `{low,high}<tag>.hdf5` for every output into a folder."""
+    """Run the resolutions of one seed and write `{low,high}<tag>.hdf5` for every output into a folder.
+
+    cost: file for what each resolution cost, linear theory left out, which serves any number of runs.
+    """
+    linear_power(config.cosmology)
+    meter = Meter(choose_device(config.device))
     for resolution in resolutions:
-        for snapshot in simulate(config, seed, resolution, small_scales):
-            tag = config.simulation.tag(snapshot.scale_factor)
-            write_snapshot(Path(folder) / f"{resolution}{tag}.hdf5", snapshot)
+        with meter.measure(resolution):
+            for snapshot in simulate(config, seed, resolution, small_scales):
+                tag = config.simulation.tag(snapshot.scale_factor)
+                write_snapshot(Path(folder) / f"{resolution}{tag}.hdf5", snapshot)
+    meter.write(cost)
 
 
 def simulate(config: Config, seed: int, resolution: str, small_scales: int | None = None) -> Iterator[Snapshot]:

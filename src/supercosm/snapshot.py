@@ -271,7 +271,12 @@ def _check_values(snapshot: Snapshot, path: Path) -> None:
             "coordinates and BoxSize must both be in comoving kpc/h"
         )
     if low < 0 or high > box * 1.000001:
-        log.warning("%s: positions run from %g to %g Mpc/h; they are wrapped into the box of %g", path, low, high, box)
+        positions = snapshot.positions
+        outside = np.count_nonzero(((positions < 0) | (positions > box * 1.000001)).any(axis=1))
+        log.warning(
+            "%s: %d of %d particles lie outside the box of %g Mpc/h, at %g to %g; they are wrapped into it",
+            *(path, outside, len(positions), box, low, high),
+        )
     if low < 0 or high >= box:
         np.remainder(snapshot.positions, np.float32(box), out=snapshot.positions)
         snapshot.positions[snapshot.positions >= box] = 0.0  # float32 may round up to the box side, the point 0

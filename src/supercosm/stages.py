@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from supercosm.config import Config, entries
+from supercosm.variants import skewed
 
 OF_FIELDS = ("spectrum", "bispectrum", "moments", "distribution", "extrema", "minkowski", "web")
 OF_PARTICLES = ("haloes", "profiles", "bias", "multipoles", "correlation", "flows", "pairwise")  # statistics, by need
@@ -18,6 +19,15 @@ OF_PARTICLES = ("haloes", "profiles", "bias", "multipoles", "correlation", "flow
 AUDITS_OF_FIELDS = ("environment",)
 AUDITS_OF_PARTICLES = ("halomass",)
 CALIBRATIONS = ("spectra", "cells")
+
+FIGURES = {  # of statistics, by section of the report; `curves.SHOWN` says what each draws
+    "Two-point statistics": ("multipoles", "correlation"),
+    "Higher order and one point": (
+        *("bispectrum", "distribution", "moments", "peaks", "minima", "minkowski", "shares"),
+    ),
+    "Haloes": ("haloes", "profiles", "bias"),
+    "Motions": ("flows", "pairwise"),
+}
 
 SECTIONS = {
     "simulate": ("cosmology", "device", "simulation"),
@@ -29,8 +39,17 @@ SECTIONS = {
     "audit": ("statistics",),
     "calibrate": ("evaluation",),
     "summarise": tuple(Config.model_fields),
+    "cost": tuple(Config.model_fields),
     "report": tuple(Config.model_fields),
 }
+
+
+TRUTH = "high"
+
+
+def is_truth(entry: str) -> bool:
+    """Tell whether an entry is the true high-resolution run, at any output."""
+    return entry.partition("_a")[0] == TRUTH
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,7 @@ def measured(config: Config) -> list[Measured]:
     """List what is measured by itself: at each output used the true run, then every entry that is a whole box."""
     compared = entries(config)
     found = [
-        Measured(f"high{config.simulation.tag(a)}", a, True, OF_FIELDS + OF_PARTICLES)
+        Measured(f"{TRUTH}{config.simulation.tag(a)}", a, True, OF_FIELDS + OF_PARTICLES)
         for a in sorted({entry.scale_factor for entry in compared}, reverse=True)
     ]
     for entry in compared:
@@ -61,6 +80,20 @@ def measured(config: Config) -> list[Measured]:
         audits = AUDITS_OF_FIELDS + (AUDITS_OF_PARTICLES if particles else ())
         calibrated = entry.samples > 1
         found.append(Measured(entry.name, entry.scale_factor, False, statistics, audits, calibrated))
+    return found
+
+
+def figures_of(config: Config) -> dict[str, tuple[str, ...]]:
+    """List the figures of statistics and audits that a configuration gets, by section of the report."""
+    found = dict(FIGURES)
+    boxes = measured(config)
+    if any(entry.calibrated for entry in boxes):
+        found["Calibration"] = ("ranks", "spread_and_coverage", "diversity")
+    audits = ["environments", "halo_masses"] if any(entry.audits for entry in boxes) else []
+    audits += ["drift"] if config.audit.shifts and config.audit.seeds and config.models else []
+    audits += ["skew"] if config.audit.skew.model and config.audit.seeds else []
+    found["Bias audit"] = tuple(audits)
+    found["Compute for accuracy"] = ("cost",)
     return found
 
 
@@ -76,6 +109,10 @@ def tables_of(config: Config, results: Path) -> dict[str, list[Path]]:
             for name in CALIBRATIONS if entry.calibrated else ():
                 table = results / "calibrations" / entry.name / str(seed) / f"{name}.ecsv"
                 found.setdefault(f"calibration_{name}", []).append(table)
+    for name in skewed(config):
+        for seed in config.seeds.test[: config.audit.seeds]:
+            table = results / "skewed" / "audits" / name / str(seed) / "environment.ecsv"
+            found.setdefault("skew", []).append(table)
     return found
 
 

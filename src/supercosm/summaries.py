@@ -20,7 +20,7 @@ from supercosm.fields import DensityField
 from supercosm.mesh import paint
 from supercosm.snapshot import Snapshot
 from supercosm.statistics import bispectrum, environment, haloes, minkowski, onepoint, power
-from supercosm.statistics.assignment import Assignment, density_modes
+from supercosm.statistics.assignment import Assignment, deconvolve, density_modes
 from supercosm.tables import BISPECTRUM, DENSITY_POWER, LENGTH, WAVE_NUMBER
 
 HEIGHTS = np.arange(-3.0, 6.01, 0.5)  # bins of peak height ν = δ/σ
@@ -59,11 +59,14 @@ class Box:
         return self.data
 
     @property
+    def count(self) -> int:
+        """Number of particles, or cells."""
+        return self.data.data.size if isinstance(self.data, DensityField) else len(self.data.ids)
+
+    @property
     def side(self) -> int:
-        """Particles, or cells, per side."""
-        if isinstance(self.data, DensityField):
-            return len(self.data.data)
-        return round(len(self.data.ids) ** (1 / 3))
+        """Particles, or cells, per side; of particles on no lattice the whole number next to it."""
+        return round(self.count ** (1 / 3))
 
     @cached_property
     def density(self) -> torch.Tensor:
@@ -74,9 +77,15 @@ class Box:
 
     @cached_property
     def modes(self) -> torch.Tensor:
-        """Overdensity modes with the window divided out, up to the Nyquist frequency of particles or mesh."""
+        """Overdensity modes up to the Nyquist frequency of particles or mesh, with the window divided out.
+
+        That of a density field is cloud in cell, by which Supercosm paints them.
+        """
         if isinstance(self.data, DensityField):
-            return power.transform(self.density[None] - 1, 3, self.side // 2)
+            keep = (self.side - 1) // 2  # at the Nyquist frequency itself only half of the modes are known
+            modes = power.transform(onepoint.overdensity(self.density)[None], 3, keep)
+            deconvolve(modes, Assignment(self.side, "cic").window(keep))
+            return modes
         assignment = Assignment(2 * self.side, self.settings.scheme, self.settings.interlacing)
         return density_modes(self.data.positions, self.box_size, assignment, self.side // 2)
 
@@ -95,7 +104,7 @@ def spectrum(box: Box) -> QTable:
     cells = box.side if isinstance(box.data, DensityField) else 2 * box.side
     found = power.power(box.modes, box.modes, box.box_size, _edges(box), cells)
     table = QTable({"k": found.k * WAVE_NUMBER, "modes": found.modes, "P": found.first * DENSITY_POWER})
-    table["shot_noise"] = np.full(len(table), box.box_size**3 / box.side**3) * DENSITY_POWER
+    table["shot_noise"] = np.full(len(table), box.box_size**3 / box.count) * DENSITY_POWER
     return with_axis(table, "k", "modes", "shot_noise")
 
 

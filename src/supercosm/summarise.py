@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,10 @@ from astropy.table import Column, QTable, vstack
 
 from supercosm.config import Config
 from supercosm.errors import DataError
-from supercosm.stages import tables_of
+from supercosm.stages import is_truth, tables_of
 from supercosm.tables import read_table, write_table
+
+ALIKE = 0.1  # relative difference of what names a row between boxes: mean separations of haloes and the like differ
 
 
 def summarise(config: Config, results: Path, output: Path) -> None:
@@ -27,8 +29,10 @@ def combine(tables: Sequence[QTable]) -> QTable:
     """Return entries below each other, in the order of their first appearance, averaged over boxes row by row.
 
     Columns that name a row ("axis" in the header) stay; of every other one there are the mean over boxes and
-    <name>_std, the scatter between boxes, NaN where there is one. Missing values are left out of both. `boxes` is the
-    number of boxes. Raises DataError when the rows of two boxes do not match.
+    <name>_std, the scatter between boxes, NaN where there is one. Missing values are left out of both. Where truths are
+    among the entries there is also <name>_paired, the scatter of the difference to the truth of the same box, which
+    does not hold the scatter that all boxes have. `boxes` is their number. Raises DataError when the
+    rows of two boxes do not match.
     """
     if not tables:
         raise DataError("there is nothing to combine: give the tables of one statistic")
@@ -38,16 +42,18 @@ def combine(tables: Sequence[QTable]) -> QTable:
         if lacking:
             raise DataError(f"a table lacks {', '.join(lacking)} in its header; give tables that Supercosm measured")
         groups.setdefault(table.meta["entry"], []).append(table)
-    combined = vstack([_average(entry, group) for entry, group in groups.items()], metadata_conflicts="silent")
+    truths = {_box(table): table for table in tables if is_truth(table.meta["entry"])}
+    combined = vstack([_average(entry, group, truths) for entry, group in groups.items()], metadata_conflicts="silent")
     first = tables[0].meta
     combined.meta = {key: first[key] for key in first if key not in ("entry", "seed")}
     return combined
 
 
-def _average(entry: str, group: Sequence[QTable]) -> QTable:
+def _average(entry: str, group: Sequence[QTable], truths: Mapping[tuple, QTable]) -> QTable:
     first, axis = group[0], group[0].meta["axis"]
     for table in group[1:]:
-        if len(table) != len(first) or table.colnames != first.colnames:
+        same = len(table) == len(first) and table.colnames == first.colnames
+        if not same or not all(_alike(table[name], first[name]) for name in axis):
             raise DataError(f"the boxes of entry '{entry}' were measured differently; measure them again")
     found = QTable({"entry": [entry] * len(first), "boxes": [len(group)] * len(first)})
     for name in first.colnames:
@@ -55,11 +61,36 @@ def _average(entry: str, group: Sequence[QTable]) -> QTable:
         if name in axis:
             found[name] = _mean_axis(values)
             continue
-        stack = np.array([np.asarray(getattr(value, "value", value), float) for value in values])
-        unit = getattr(values[0], "unit", None)
+        stack, unit = _stack(values), getattr(values[0], "unit", None)
         mean, scatter = _mean_and_scatter(stack)
-        found[name], found[f"{name}_std"] = (x if unit is None else x * unit for x in (mean, scatter))
+        columns = {name: mean, f"{name}_std": scatter}
+        if truths:
+            columns[f"{name}_paired"] = _mean_and_scatter(stack - _truth_of(group, name, truths))[1]
+        for column, numbers in columns.items():
+            found[column] = numbers if unit is None else numbers * unit
     return found
+
+
+def _stack(columns: Sequence[Column]) -> np.ndarray:
+    return np.array([np.asarray(getattr(column, "value", column), float) for column in columns])
+
+
+def _truth_of(group: Sequence[QTable], name: str, truths: Mapping[tuple, QTable]) -> np.ndarray:
+    """Return a column of the truths of a group's boxes (boxes, rows), NaN for boxes that have none with such rows."""
+    empty = np.full(len(group[0]), np.nan)
+    found = [truths.get(_box(table), ()) for table in group]
+    return _stack([truth[name] if len(truth) == len(empty) else empty for truth in found])
+
+
+def _box(table: QTable) -> tuple:
+    return table.meta.get("scale_factor"), table.meta["seed"]
+
+
+def _alike(one: Column, other: Column) -> bool:
+    """Tell whether two columns name the same rows."""
+    if one.dtype.kind in "US":
+        return bool(np.all(one == other))
+    return np.allclose(*(getattr(column, "value", column) for column in (one, other)), rtol=ALIKE, equal_nan=True)
 
 
 def _mean_axis(values: Sequence[Column]) -> Column:

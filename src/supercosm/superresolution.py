@@ -11,9 +11,11 @@ from types import SimpleNamespace
 import numpy as np
 
 from supercosm.config import BASELINES
+from supercosm.cosmology import linear_power
 from supercosm.device import choose_device
 from supercosm.errors import ConfigurationError
 from supercosm.fields import DensityField, write_density
+from supercosm.metering import Meter
 from supercosm.model import Model, load_model
 from supercosm.progress import progress
 from supercosm.sampler import Baseline, Options, PhaseChoice, Sampler, Tick
@@ -63,21 +65,32 @@ def _silent() -> None:
 
 
 def superresolve_file(
-    snapshot: Path, outputs: Sequence[Path], source: Path | str, options: Options, factor: int | None = None
+    snapshot: Path,
+    outputs: Sequence[Path],
+    source: Path | str,
+    options: Options,
+    factor: int | None = None,
+    cost: Path | None = None,
 ) -> None:
     """Super-resolve a snapshot file with a model folder or a baseline; output i has sample seed seed + i.
 
-    Snapshots are written slab by slab, whole or not at all. `factor` is needed for baselines only.
+    Snapshots are written slab by slab, whole or not at all. `factor` is needed for baselines only. cost: file for what
+    each sample cost.
     """
     low = read_snapshot(snapshot)
     model = _source(source, factor, options.device)
     if outputs:
-        Sampler(low, model, options)  # refuses what cannot be done before anything is said about what can
+        sampler = Sampler(low, model, options)  # refuses what cannot be done before anything is said about what can
         _voice_doubts(low, model)
+        if sampler.phases is not None:
+            linear_power(low.cosmology)  # once for all samples, so it is no part of what one costs
+    meter = Meter(choose_device(options.device))
     for number, output in enumerate(outputs):
-        sampler = Sampler(low, model, replace(options, seed=options.seed + number))
-        with progress(f"super-resolve {Path(output).name}", sampler.tiles) as tick:
-            _write(sampler, Path(output), tick)
+        with meter.measure("sample"):
+            sampler = Sampler(low, model, replace(options, seed=options.seed + number))
+            with progress(f"super-resolve {Path(output).name}", sampler.tiles) as tick:
+                _write(sampler, Path(output), tick)
+    meter.write(cost)
 
 
 def _source(source: Path | str, factor: int | None, device: str) -> Model | Baseline:

@@ -39,6 +39,7 @@ log = logging.getLogger("supercosm")
 
 SCALE_CROPS = 8  # crops that set the normalisation
 VALIDATION_CROPS = 4
+DESCRIBED_CROPS = 200  # crops whose environments stand on the card
 WORKERS = {"cpu": 0, "cuda": 6}  # processes that read crops: on the CPU they would take time from the network
 SCALE_STREAM, VALIDATION_STREAM = 2**30, 2**30 + 1  # crop seeds apart from those of training
 
@@ -189,8 +190,12 @@ def _publish(
             "validation_loss": rows[-1].get("validation_loss", float("nan")),
             "train_loss": rows[-1]["train_loss"],
         },
+        environments=Crops(
+            data[0], family.settings, family.network.unit, seed=family.settings.training.seed, augment=True
+        ).shares(DESCRIBED_CROPS),
         diagnosis=diagnose(folder / "history.csv"),
         training_seconds=history.seconds,
+        training_cores=torch.get_num_threads() if family.device.type == "cpu" else 1,
         parameters=sum(p.numel() for p in family.network.parameters()),
         provenance=provenance(
             "train",

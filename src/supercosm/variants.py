@@ -50,3 +50,26 @@ def _variants(config: Config) -> Iterator[Variant]:
         cosmology = config.shifted(shift)
         name = "_".join(f"{key}_{getattr(cosmology, key):.4g}" for key in sorted(shift))
         yield Variant(name, "shift", usual.model_copy(update={"cosmology": cosmology}), ("low", "high"))
+
+
+EVEN = "even"  # name of the fair training beside the skewed ones
+
+
+def skewed(config: Config) -> dict[str, Config]:
+    """List the skewed trainings, and the fair one beside them, by name: the configuration with that model changed."""
+    skew = config.audit.skew
+    if skew.model is None:
+        return {}
+    settings = config.models[skew.model]
+    found = {}
+    for environment in (None, *skew.environments):
+        changed = {
+            "steps": skew.steps,
+            "validate_every": skew.steps,
+            "crop": skew.crop,
+            "margin": skew.margin,
+            "skew": environment,
+        }
+        model = settings.model_copy(update={"training": settings.training.model_copy(update=changed)})
+        found[environment or EVEN] = config.model_copy(update={"models": {**config.models, skew.model: model}})
+    return found

@@ -10,8 +10,9 @@ try:
     from supercosm.config import check, entries
     from supercosm.errors import SupercosmError
     from supercosm.files import locked
-    from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES, measured, stage_settings, tables_of
-    from supercosm.variants import variants
+    from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES
+    from supercosm.stages import figures_of, measured, stage_settings, tables_of
+    from supercosm.variants import skewed, variants
 except ImportError as error:
     raise WorkflowError(f"{error}: install the package first, `pip install -c constraints.txt -e .`")
 
@@ -35,6 +36,8 @@ SHIFTED = [
     for entry in ENTRIES.values()
     if entry.model and entry.scale_factor == CONFIG.simulation.scale_factors[-1]
 ]
+SKEWED = skewed(CONFIG)
+FIGURES = [(section, name) for section, names in figures_of(CONFIG).items() for name in names]
 SUMMARIES = list(tables_of(CONFIG, Path(RESULTS)))
 TAGS = [CONFIG.simulation.tag(a) for a in CONFIG.simulation.scale_factors]
 USED_TAGS = sorted({CONFIG.simulation.tag(entry.scale_factor) for entry in ENTRIES.values()})
@@ -152,6 +155,27 @@ def measured_box(wildcards):
     return f"<results>/superresolved/{entry.name}/{wildcards.seed}/1.hdf5"
 
 
+def skewed_settings(wildcards):
+    return stage_settings(SKEWED[wildcards.skew], "train", CONFIG.audit.skew.model)
+
+
+def tag_of_skewed():
+    """Return the tag of the output that the model of the skewed trainings is for."""
+    return CONFIG.simulation.tag(CONFIG.scale_factor(CONFIG.audit.skew.model)) if SKEWED else ""
+
+
+def pairs_of_skewed(role):
+    return [f"<results>/pairs/{seed}{tag_of_skewed()}.hdf5" for seed in getattr(CONFIG.seeds, role)]
+
+
+def low_snapshot_skewed(wildcards):
+    return f"<results>/simulations/{wildcards.seed}/low{tag_of_skewed()}.hdf5"
+
+
+def high_snapshot_skewed(wildcards):
+    return f"<results>/simulations/{wildcards.seed}/high{tag_of_skewed()}.hdf5"
+
+
 def universes_of(wildcards):
     """Return the true runs with other small scales; they exist at the last output."""
     if ENTRIES[wildcards.entry].scale_factor != CONFIG.simulation.scale_factors[-1]:
@@ -179,8 +203,10 @@ def drift_tables():
     return shifted + usual if shifted else []
 
 
-def drift_table(wildcards=None):
-    return ["<results>/evaluation/drift.ecsv"] if drift_tables() else []
+def judgement_tables():
+    """Return the tables of evaluation/ beside spectra and metrics."""
+    tables = expand("<results>/evaluation/{name}.ecsv", name=[*SUMMARIES, "cost"])
+    return tables + (["<results>/evaluation/drift.ecsv"] if drift_tables() else [])
 
 
 def pictured(wildcards):
@@ -191,12 +217,29 @@ def pictured(wildcards):
     return samples + runs
 
 
+def caption_of(section):
+    """Return the file that says what to look for in the figures of a section of the report."""
+    return f"../report/{section.lower().replace(' ', '-')}.rst"
+
+
 def everything(wildcards):
     """Return what a finished run holds, so that whatever is deleted of it is made again."""
     models = expand("<results>/models/{model}/model.safetensors", model=CONFIG.models)
     comparisons = expand("<results>/comparisons/{entry}/{seed}.ecsv", entry=ENTRIES, seed=CONFIG.seeds.test)
-    statistics = expand("<results>/evaluation/{name}.ecsv", name=SUMMARIES)
-    return models + comparisons + statistics + drift_table()
+    return models + comparisons + judgement_tables()
+
+
+def cost_files():
+    """Return what every stage of making a box wrote about its cost, and the cards that tell of the trainings."""
+    costs = expand("<results>/costs/simulate/{seed}.json", seed=CONFIG.seeds.all)
+    costs += expand(
+        "<results>/costs/variants/{steps}/{seed}.json", steps=of_kind("steps"), seed=CONFIG.seeds.test
+    )
+    last = [
+        entry.name for entry in ENTRIES.values() if entry.scale_factor == CONFIG.simulation.scale_factors[-1]
+    ]
+    costs += expand("<results>/costs/superresolved/{entry}/{seed}.json", entry=last, seed=CONFIG.seeds.test)
+    return costs + expand("<results>/models/{model}/model.json", model=CONFIG.models)
 
 
 def simulation_memory(wildcards, attempt):

@@ -5,6 +5,7 @@ rule report:
         models=expand(
             "<results>/models/{model}/{file}", model=CONFIG.models, file=["model.json", "history.csv"]
         ),
+        judgement=judgement_tables(),
         pictured=pictured,
     output:
         page=report(
@@ -32,6 +33,15 @@ rule report:
             for tag in USED_TAGS
             for field in ("density", "displacement")
             for kind in ("power", "transfer", "correlation")
+        ],
+        judgement=[
+            report(
+                f"<results>/figures/{name}.png",
+                caption=caption_of(section),
+                category=section,
+                labels={"figure": name.replace("_", " ")},
+            )
+            for section, name in FIGURES
         ],
     log:
         "<results>/logs/report/report.log",

@@ -3,6 +3,7 @@ rule simulate:
     output:
         low=expand("<results>/simulations/{{seed}}/low{tag}.hdf5", tag=TAGS),
         high=expand("<results>/simulations/{{seed}}/high{tag}.hdf5", tag=TAGS),
+        cost="<results>/costs/simulate/{seed}.json",
     log:
         "<results>/logs/simulate/{seed}.log",
     benchmark:
@@ -16,5 +17,5 @@ rule simulate:
         folder=f"{RESULTS}/simulations/{{seed}}",
         settings=settings("simulate"),
     shell:
-        "supercosm simulate --seed {wildcards.seed} --output {params.folder:q}"
+        "supercosm simulate --seed {wildcards.seed} --output {params.folder:q} --cost {output.cost:q}"
         " --settings {params.settings:q} > {log:q} 2>&1"

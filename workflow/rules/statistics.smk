@@ -121,3 +121,24 @@ rule summarise:
     shell:
         "supercosm summarise {params.results:q} --output {params.folder:q}"
         " --settings {params.settings:q} > {log:q} 2>&1"
+
+
+rule cost:
+    """Put cost beside accuracy: the simulation, few-step runs, baselines and models."""
+    input:
+        metrics="<results>/evaluation/metrics.ecsv",
+        costs=cost_files(),
+    output:
+        "<results>/evaluation/cost.ecsv",
+    log:
+        "<results>/logs/cost/cost.log",
+    benchmark:
+        "<results>/benchmarks/cost/cost.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=minutes(10),
+    params:
+        results=subpath(output[0], ancestor=2),
+        settings=settings("cost"),
+    shell:
+        "supercosm cost {params.results:q} --output {output:q} --settings {params.settings:q} > {log:q} 2>&1"

@@ -5,6 +5,7 @@ rule superresolve:
         model=model_of,
     output:
         samples=["<results>/superresolved/{entry}/{seed}/1.hdf5"],
+        cost="<results>/costs/superresolved/{entry}/{seed}.json",
     log:
         "<results>/logs/superresolve/{entry}/{seed}.log",
     benchmark:
@@ -23,7 +24,7 @@ rule superresolve:
         settings=settings("superresolve"),
     shell:
         "supercosm superresolve {input.snapshot:q} --model {params.source:q} --phases {params.phases}"
-        " {params.outputs:q} --settings {params.settings:q} > {log:q} 2>&1"
+        " {params.outputs:q} --cost {output.cost:q} --settings {params.settings:q} > {log:q} 2>&1"
 
 
 use rule superresolve as sample with:
@@ -32,6 +33,7 @@ use rule superresolve as sample with:
             "<results>/superresolved/{{entry}}/{{seed}}/{i}.hdf5",
             i=range(1, CONFIG.superresolution.samples + 1),
         ),
+        cost="<results>/costs/superresolved/{entry}/{seed}.json",
     log:
         "<results>/logs/sample/{entry}/{seed}.log",
     benchmark:

@@ -25,7 +25,8 @@ rule simulate_shifted:
 rule simulate_high:
     """Run the high resolution of one test seed in few steps, or with other small scales."""
     output:
-        "<results>/variants/{variant}/{seed}/high.hdf5",
+        high="<results>/variants/{variant}/{seed}/high.hdf5",
+        cost="<results>/costs/variants/{variant}/{seed}.json",
     log:
         "<results>/logs/simulate_high/{variant}/{seed}.log",
     benchmark:
@@ -38,12 +39,12 @@ rule simulate_high:
         mem_mb=simulation_memory,
         runtime=minutes(60),
     params:
-        folder=subpath(output[0], parent=True),
+        folder=subpath(output.high, parent=True),
         small_scales=small_scales_flag,
         settings=variant_settings,
     shell:
         "supercosm simulate --seed {wildcards.seed} --output {params.folder:q} --only high {params.small_scales:q}"
-        " --settings {params.settings:q} > {log:q} 2>&1"
+        " --cost {output.cost:q} --settings {params.settings:q} > {log:q} 2>&1"
 
 
 rule superresolve_shifted:
@@ -102,3 +103,72 @@ rule drift:
         runtime=minutes(10),
     shell:
         "supercosm drift {input:q} --output {output:q} > {log:q} 2>&1"
+
+
+rule train_skewed:
+    """Train one model on crops that abound in one environment, or on even ones, with the same small budget."""
+    input:
+        training=pairs_of_skewed("training"),
+        validation=pairs_of_skewed("validation"),
+    output:
+        weights="<results>/skewed/{skew}/model.safetensors",
+        card="<results>/skewed/{skew}/model.json",
+    log:
+        "<results>/logs/train_skewed/{skew}.log",
+    benchmark:
+        "<results>/benchmarks/train_skewed/{skew}.tsv"
+    threads: 2
+    resources:
+        gpu=GPU,
+        mem_mb=box_memory,
+        runtime=minutes(720),
+    params:
+        model=CONFIG.audit.skew.model,
+        training=repeated("--training", "training"),
+        validation=repeated("--validation", "validation"),
+        folder=subpath(output.weights, parent=True),
+        checkpoints=f"{RESULTS}/checkpoints/skewed-{{skew}}",
+        settings=skewed_settings,
+    shell:
+        "supercosm train {params.model:q} {params.training:q} {params.validation:q}"
+        " --output {params.folder:q} --checkpoints {params.checkpoints:q}"
+        " --settings {params.settings:q} > {log:q} 2>&1"
+
+
+rule superresolve_skewed:
+    """Apply a model of a skewed training to one test seed."""
+    input:
+        snapshot=low_snapshot_skewed,
+        model=rules.train_skewed.output,
+    output:
+        temp("<results>/skewed/superresolved/{skew}/{seed}/1.hdf5"),
+    log:
+        "<results>/logs/superresolve_skewed/{skew}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/superresolve_skewed/{skew}/{seed}.tsv"
+    threads: 2
+    resources:
+        gpu=GPU,
+        mem_mb=box_memory,
+        runtime=minutes(60),
+    params:
+        source=source_of,
+        settings=settings("superresolve"),
+    shell:
+        "supercosm superresolve {input.snapshot:q} --model {params.source:q} --output {output:q}"
+        " --settings {params.settings:q} > {log:q} 2>&1"
+
+
+use rule audit as audit_skewed with:
+    input:
+        sample="<results>/skewed/superresolved/{skew}/{seed}/1.hdf5",
+        reference=high_snapshot_skewed,
+    output:
+        environment="<results>/skewed/audits/{skew}/{seed}/environment.ecsv",
+        halomass="<results>/skewed/audits/{skew}/{seed}/halomass.ecsv",
+    log:
+        "<results>/logs/audit_skewed/{skew}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/audit_skewed/{skew}/{seed}.tsv"
+    wildcard_constraints:
+        skew=one_of(SKEWED),

@@ -78,7 +78,7 @@ def density_modes(
     modes = _transform(points, box_size, assignment, 0.0, keep)
     if assignment.interlaced:
         _interlace(modes, _transform(points, box_size, assignment, 0.5, keep), assignment.cells)
-    _deconvolve(modes, assignment.window(keep))
+    deconvolve(modes, assignment.window(keep))
     modes[:, 0, 0, 0] = 0.0
     return modes
 
@@ -206,7 +206,8 @@ def _interlace(modes: torch.Tensor, shifted: torch.Tensor, cells: int) -> None:
             modes.select(dimension, nyquist).zero_()
 
 
-def _deconvolve(modes: torch.Tensor, window: np.ndarray) -> None:
+def deconvolve(modes: torch.Tensor, window: np.ndarray) -> None:
+    """Divide modes (1, x, y, z), in place, by the product over the axes of window[|n|], n from 0 to the last."""
     numbers = torch.view_as_real(modes)
     inverse = torch.as_tensor(1 / window, dtype=torch.float32, device=modes.device)
     for axis in _axes(modes):

@@ -199,7 +199,7 @@ def pairwise_velocity(
     """
     x, v = _points(positions, velocities, box_size, 2)
     edges = np.asarray(edges, np.float64)
-    if len(edges) < 2 or edges[0] < 0 or np.any(np.diff(edges) <= 0) or edges[-1] > box_size / 2:
+    if len(edges) < 2 or edges[0] < 0 or not np.all(np.diff(edges) > 0) or edges[-1] > box_size / 2:
         bins = ", ".join(f"{edge:g}" for edge in edges)
         raise DataError(
             f"separations {bins} Mpc/h must increase, from 0 or more to at most {box_size / 2:g}, half the box"
