@@ -235,8 +235,7 @@ def curve_calibration(
     if truth.ndim != 2:
         raise DataError(f"curves of shape {truth.shape} are not (boxes, bins); give one row per box")
     size, places = len(samples), ranks(samples, truth)
-    differ = np.ptp(samples, axis=0) > 0  # of equal samples rounding of their mean would leave a spread
-    z = _share(truth - samples.mean(0), differ * samples.std(0, ddof=1) * math.sqrt(1 + 1 / size))
+    z = _share(truth - samples.mean(0), (np.ptp(samples, 0) > 0) * samples.std(0, ddof=1) * math.sqrt(1 + 1 / size))
     counts = np.stack([np.bincount(column, minlength=size + 1) for column in places.T])
     return CurveCalibration(
         z=z,
