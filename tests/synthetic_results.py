@@ -142,7 +142,7 @@ def _judge(folder, config):
         for seed in config.seeds.test:
             place, truth = f"{entry.name}/{seed}", folder / "simulations" / str(seed) / f"high{tag}.hdf5"
             source = truth if entry.truth else folder / "superresolved" / place / "1.hdf5"
-            measure(source, folder / "statistics" / place, config.statistics, config.report)
+            measure(source, folder / "statistics" / place, config.statistics)
             if entry.audits:
                 audit(source, truth, folder / "audits" / place, config.statistics)
             if entry.calibrated:

@@ -81,6 +81,32 @@ def test_half_the_way_has_slope_one_half_and_a_bias_none():
     assert found["inferred"] - found["true"] == pytest.approx([0.02] * 3)  # 0.06 of ln A are 0.02 of sigma8
 
 
+def test_a_parameter_that_hardly_shows_is_not_inferred():
+    """ln A changes by 0.6 over the values of sigma8; a tenth of a hundredth of that is noise, whatever a model does."""
+    tables = [comparison("model", "8", shift) for shift in SHIFTS]
+    for table in tables:
+        omega = table.meta["provenance"]["reference"]["settings"]["cosmology"]["Omega_m"]
+        for name in ("density_P", "density_P_reference"):
+            table[name] *= np.exp(-1.99 * omega)
+    found = rows(regress(tables), "Omega_m")
+    assert found["response"] == pytest.approx([0.001] * 3)
+    assert np.isnan(found["inferred"]).all()
+    assert np.isnan(found["slope"]).all()
+    assert rows(regress(tables), "sigma8")["response"] == pytest.approx([0.6] * 3)
+
+
+def test_a_spectrum_that_only_tilts_tells_its_parameter():
+    """The mean of ln P stays: its amplitude along the response is what changes."""
+    tables = []
+    for shift in SHIFTS[:3]:
+        table = comparison("model", "8", {**shift})
+        tilt = 5 * shift.get("sigma8", 0) * (K - K[2:5].mean())
+        table["density_P_reference"] = np.exp(tilt) * DENSITY_POWER
+        table["density_P"] = np.exp(0.5 * tilt + 1.0) * DENSITY_POWER
+        tables.append(table)
+    assert rows(regress(tables), "sigma8")["slope"] == pytest.approx([0.5] * 3)
+
+
 def test_the_parameter_is_read_off_a_parabola():
     """Where ln A is no line, its inverse is: here sigma8 = A², which a parabola through three runs meets exactly."""
     tables = []
@@ -137,7 +163,7 @@ def test_tables_are_read_and_written(tmp_path):
         write_table(paths[-1], comparison("model", "8", shift))
     drift(paths, tmp_path / "drift.ecsv")
     table = read_table(tmp_path / "drift.ecsv")
-    assert table.colnames == ["parameter", "entry", "seed", "true", "inferred", "T_error", "slope"]
+    assert table.colnames == ["parameter", "entry", "seed", "true", "inferred", "response", "T_error", "slope"]
     assert rows(table, "sigma8")["slope"] == pytest.approx([1] * 3)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from supercosm import deposit
 from supercosm.deposit import paint_crop
-from supercosm.losses import EMPTY, PIXEL, density_distance, log_cosh, root_paint, weighted
+from supercosm.losses import EMPTY, PIXEL, density_distance, log_cosh, root_paint, spectrum_distance, weighted
 from supercosm.mesh import paint
 
 ZERO, TWO = torch.zeros(2, 3), torch.full((2, 3), 2.0)
@@ -86,3 +86,44 @@ def test_both_ways_to_paint_agree_in_value_and_gradient():
         found.append((density.detach().double(), leaf.grad.double()))
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
+
+
+def rooted(contrast):
+    """Root density (1, 1, n, n, n) of an overdensity, as `root_paint` gives it."""
+    return torch.sqrt(1 + contrast + EMPTY)[None, None]
+
+
+def test_the_spectrum_term_asks_for_power_and_not_for_phases():
+    """Half the contrast has a quarter of the power at every k; a mirrored field has the same spectrum elsewhere."""
+    torch.manual_seed(0)
+    contrast = 0.3 * torch.randn(24, 24, 24).clamp(-2, 2)
+    same, half, mirrored = (rooted(x) for x in (contrast, 0.5 * contrast, contrast.flip(0)))
+    assert float(spectrum_distance(same, same)) == 0
+    assert float(spectrum_distance(half, same)) == pytest.approx(math.log(4), rel=1e-3)
+    assert float(spectrum_distance(same, half)) == pytest.approx(math.log(4), rel=1e-3)
+    assert float(spectrum_distance(mirrored, same)) < 1e-4
+    assert float(density_distance(mirrored, same)) > 0.01
+
+
+def test_the_spectrum_term_counts_scales_alike():
+    """A wave of 3 and one of 8 periods per crop: halving either costs about the same, though one is 3 % of all modes.
+
+    The window spreads a wave over the neighbouring bins, of which the narrow ones at long waves hold more.
+    """
+    x = torch.arange(32) / 32
+    waves = [0.2 * torch.sin(2 * torch.pi * n * x)[:, None, None].expand(32, 32, 32) for n in (3, 8)]
+    torch.manual_seed(0)
+    grain = 0.01 * torch.randn(32, 32, 32)
+    both = rooted(waves[0] + waves[1] + grain)
+    costs = [float(spectrum_distance(rooted(0.5 * waves[i] + waves[1 - i] + grain), both)) for i in (0, 1)]
+    assert 0.5 < costs[0] / costs[1] < 2
+    assert min(costs) > 0.1
+
+
+def test_the_spectrum_term_of_an_even_density_is_finite():
+    even = rooted(torch.zeros(16, 16, 16)).requires_grad_(True)
+    torch.manual_seed(0)
+    distance = spectrum_distance(even, rooted(0.3 * torch.randn(16, 16, 16).clamp(-2, 2)))
+    distance.backward()
+    assert torch.isfinite(distance)
+    assert torch.isfinite(even.grad).all()

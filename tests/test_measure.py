@@ -10,7 +10,7 @@ import torch
 from astropy.io import fits
 
 from supercosm import stages
-from supercosm.config import Cosmology, Report, Statistics
+from supercosm.config import Cosmology, Statistics
 from supercosm.errors import ConfigurationError, DataError
 from supercosm.fields import DensityField, density_of, write_density
 from supercosm.halofile import read_haloes
@@ -36,7 +36,7 @@ def high(tiny_simulations):
 def folder(high, tmp_path_factory):
     """Where the high run of seed 3 was measured."""
     folder = tmp_path_factory.mktemp("statistics") / "high" / "3"
-    measure(high, folder, Statistics(), Report())
+    measure(high, folder, Statistics())
     return folder
 
 
@@ -70,7 +70,7 @@ def test_tables_catalogue_and_slab_belong_to_one_box(folder, high):
     assert [web[share].sum() for share in ("volume", "mass")] == pytest.approx([1, 1])
     assert np.all(np.diff(web["mass"] / web["volume"]) > 0)  # from voids to knots
     with fits.open(folder / "slab.fits", checksum=True) as (image,):
-        layers = round(Report().slab / BOX * 32)
+        layers = round(Statistics().slab / BOX * 32)
         np.testing.assert_allclose(image.data, density[:, :, :layers].mean(2).T, rtol=1e-5)
         assert (image.header["BOXSIZE"], image.header["SCALEFAC"]) == (box.box_size, 1.0)
 
@@ -95,7 +95,7 @@ def test_the_same_box_gives_the_same_files_on_any_number_of_threads(folder, high
     numba.set_num_threads(1)
     torch.set_num_threads(2)
     try:
-        measure(high, folder, Statistics(), Report())
+        measure(high, folder, Statistics())
     finally:
         numba.set_num_threads(threads[0])
         torch.set_num_threads(threads[1])
@@ -103,15 +103,15 @@ def test_the_same_box_gives_the_same_files_on_any_number_of_threads(folder, high
 
 
 def test_single_statistics(tmp_path, high, folder):
-    measure(high, tmp_path / "high" / "3", Statistics(), Report(), ["moments", "pairwise"])
+    measure(high, tmp_path / "high" / "3", Statistics(), ["moments", "pairwise"])
     assert written(tmp_path / "high" / "3") == {name: written(folder)[name] for name in tables("moments", "pairwise")}
-    measure(high, tmp_path / "one", Statistics(), Report(), ["haloes"])
+    measure(high, tmp_path / "one", Statistics(), ["haloes"])
     assert written(tmp_path / "one").keys() == tables("haloes") | {"haloes.hdf5"}
 
 
 def test_settings_reach_the_statistics(tmp_path, high):
     settings = Statistics(smoothing=[3.0], bins=5, halo_particles=100)
-    measure(high, tmp_path, settings, Report(), ["moments", "spectrum", "haloes"])
+    measure(high, tmp_path, settings, ["moments", "spectrum", "haloes"])
     assert read_table(tmp_path / "moments.ecsv")["radius"].value.tolist() == [3.0]
     assert len(read_table(tmp_path / "spectrum.ecsv")) == 5
     assert read_haloes(tmp_path / "haloes.hdf5").particles.min() >= 100
@@ -119,7 +119,7 @@ def test_settings_reach_the_statistics(tmp_path, high):
 
 def test_an_unknown_statistic_is_refused_before_anything_is_read(tmp_path):
     with pytest.raises(ConfigurationError, match="no statistic 'spectra'; choose among spectrum, bispectrum"):
-        measure(tmp_path / "nothing.hdf5", tmp_path / "out", Statistics(), Report(), ["spectra"])
+        measure(tmp_path / "nothing.hdf5", tmp_path / "out", Statistics(), ["spectra"])
     assert not (tmp_path / "out").exists()
 
 
@@ -128,7 +128,7 @@ def test_an_unknown_statistic_is_refused_before_anything_is_read(tmp_path):
 
 def test_a_density_field_gives_what_needs_no_particles(tmp_path, high, folder):
     write_density(tmp_path / "1.hdf5", density_of(read_snapshot(high), 32))
-    measure(tmp_path / "1.hdf5", tmp_path / "field" / "3", Statistics(), Report())
+    measure(tmp_path / "1.hdf5", tmp_path / "field" / "3", Statistics())
     assert written(tmp_path / "field" / "3").keys() == tables(*OF_FIELDS) | {"slab.fits"}
     assert read_table(tmp_path / "field" / "3" / "web.ecsv").meta["particles"] == 0
     for name in ("moments", "distribution", "extrema", "minkowski", "web"):  # the very same mesh
@@ -136,7 +136,7 @@ def test_a_density_field_gives_what_needs_no_particles(tmp_path, high, folder):
         for column in found.colnames:
             assert np.array_equal(found[column], expected[column], equal_nan=found[column].dtype.kind == "f"), column
     with pytest.raises(DataError, match="haloes and velocities need particles"):
-        measure(tmp_path / "1.hdf5", tmp_path / "out", Statistics(), Report(), ["flows"])
+        measure(tmp_path / "1.hdf5", tmp_path / "out", Statistics(), ["flows"])
     assert not (tmp_path / "out").exists()
 
 
@@ -146,7 +146,7 @@ def test_spectra_of_a_density_field_are_those_of_its_particles(tmp_path, high, f
     Without the division P would be up to 28 % too low there.
     """
     write_density(tmp_path / "1.hdf5", density_of(read_snapshot(high), 32))
-    measure(tmp_path / "1.hdf5", tmp_path, Statistics(), Report(), ["spectrum", "bispectrum"])
+    measure(tmp_path / "1.hdf5", tmp_path, Statistics(), ["spectrum", "bispectrum"])
     for name, column, shell in (("spectrum", "P", "k"), ("bispectrum", "B", "k3")):
         found, expected = (read_table(one / f"{name}.ecsv") for one in (tmp_path, folder))
         large = expected[shell].value < np.pi * 32 / BOX / 2
@@ -177,7 +177,7 @@ def test_meshes_that_cannot_be_measured_are_refused(tmp_path, data, dimensions, 
 
 def refused(path, tmp_path, message):
     with pytest.raises(DataError, match=message) as caught:
-        measure(path, tmp_path / "out", Statistics(), Report())
+        measure(path, tmp_path / "out", Statistics())
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -280,7 +280,7 @@ def test_a_snapshot_without_particles_is_refused(tmp_path):
 def test_spheres_larger_than_the_box_are_refused(tmp_path):
     write_snapshot(tmp_path / "x.hdf5", snapshot(lattice(10.0), 10.0))
     with pytest.raises(DataError, match="smoothing radius of 8 Mpc/h does not fit a box of 10 Mpc/h"):
-        measure(tmp_path / "x.hdf5", tmp_path / "out", Statistics(), Report(), ["moments"])
+        measure(tmp_path / "x.hdf5", tmp_path / "out", Statistics(), ["moments"])
 
 
 def test_positions_outside_the_box_are_wrapped_with_one_warning(tmp_path, caplog):
@@ -292,7 +292,7 @@ def test_positions_outside_the_box_are_wrapped_with_one_warning(tmp_path, caplog
     for name, positions in (("inside", inside), ("moved", moved)):
         path = save(tmp_path, positions)
         with caplog.at_level(logging.WARNING):
-            measure(path, tmp_path / name, Statistics(), Report(), ["spectrum"])
+            measure(path, tmp_path / name, Statistics(), ["spectrum"])
         spectra.append(read_table(tmp_path / name / "spectrum.ecsv")["P"].value)
     (warning,) = caplog.messages
     assert "150 of 4096 particles lie outside the box of 50 Mpc/h" in warning

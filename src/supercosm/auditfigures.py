@@ -25,6 +25,14 @@ from supercosm.strokes import (
 
 NATURE = {"color": "black", "linestyle": "--"}
 LEVELS = (50, 68, 90)
+PARAMETERS = {
+    "sigma8": r"$\sigma_8$",
+    "Omega_m": r"$\Omega_m$",
+    "Omega_b": r"$\Omega_b$",
+    "n_s": r"$n_s$",
+    "h": "$h$",
+}
+STEEP = 3.0  # rank histograms that reach higher are drawn on a logarithmic axis
 
 
 def ranks(cells: QTable, order: Sequence[str]) -> Figure:
@@ -46,7 +54,8 @@ def ranks(cells: QTable, order: Sequence[str]) -> Figure:
         ax.set_title(f"cells of {size:.3g} Mpc/$h$", fontsize=9)
         ax.set_xlabel("rank of the truth")
         ax.set_xlim(0, 1)
-    axes[0].set_yscale("log")
+    if axes[0].get_ylim()[1] > STEEP:
+        axes[0].set_yscale("log")
     axes[0].set_ylabel("share / flat")
     return _legend(figure, axes)
 
@@ -169,24 +178,29 @@ def halo_masses(table: QTable, order: Sequence[str]) -> Figure:
 
 
 def drift(table: QTable, order: Sequence[str]) -> Figure:
-    """Draw the parameter that each output looks like against the true one; on the diagonal the output follows."""
+    """Draw the parameter that each output looks like against the true one, and below how far off its amplitude is."""
     parameters = list(dict.fromkeys(table["parameter"]))
-    figure = Figure(figsize=(3.6 * len(parameters) + 0.4, 3.9), **STYLE)
-    axes = figure.subplots(1, len(parameters), squeeze=False)[0]
-    names = {"sigma8": r"$\sigma_8$", "Omega_m": r"$\Omega_m$", "Omega_b": r"$\Omega_b$", "n_s": r"$n_s$", "h": "$h$"}
-    for ax, parameter in zip(axes, parameters, strict=True):
-        rows = table[table["parameter"] == parameter]
-        ends = np.array([rows["true"].min(), rows["true"].max()])
-        ax.plot(ends, ends, color="black", linewidth=0.8)
+    figure = Figure(figsize=(3.6 * len(parameters) + 0.4, 5.4), **STYLE)
+    axes = figure.subplots(2, len(parameters), squeeze=False, sharex="col", height_ratios=[2, 1])
+    for (top, bottom), parameter in zip(axes.T, parameters, strict=True):
+        rows, name = table[table["parameter"] == parameter], PARAMETERS[parameter]
         for entry in dict.fromkeys(rows["entry"]):
             part = rows[rows["entry"] == entry]
-            part, line = part[np.argsort(part["true"])], stroke(entry, order)
-            text = f"{label(entry)}: slope {part['slope'][0]:.2f}"
-            ax.plot(part["true"], part["inferred"], marker="o", markersize=4, label=text, **line)
-        ax.set_xlabel(f"true {names[parameter]}")
-        ax.set_ylabel(f"{names[parameter]} that the output looks like")
-        ax.legend(fontsize=8, frameon=False)
-    ticks_inside(axes)
+            part, line = part[np.argsort(part["true"])], stroke(entry, order) | {"marker": "o", "markersize": 4}
+            text = label(entry) + (f": slope {part['slope'][0]:.2f}" if np.isfinite(part["slope"][0]) else "")
+            top.plot(part["true"], part["inferred"], label=text, **line)
+            bottom.plot(part["true"], part["T_error"], **line)
+        ends = np.array([rows["true"].min(), rows["true"].max()])
+        top.plot(ends, ends, color="black", linewidth=0.8)
+        if not np.isfinite(rows["inferred"]).any():
+            text = f"true runs differ by {100 * rows['response'].max():.0f} % in P:\ntoo little to tell {name}"
+            top.text(0.5, 0.9, text, transform=top.transAxes, ha="center", va="top", fontsize=8)
+        top.set_ylabel(f"{name} that the output looks like")
+        bottom.set_ylim(bottom=0)
+        bottom.set_ylabel(r"mean $|T-1|$, $k \leq 2k_\mathrm{Ny}$")
+        bottom.set_xlabel(f"true {name}")
+        top.legend(fontsize=8, frameon=False, loc="lower right")
+    ticks_inside(axes.flat)
     return figure
 
 
@@ -223,7 +237,7 @@ def cost(table: QTable, order: Sequence[str]) -> Figure:
             if is_truth(row["entry"]):
                 ax.axvline(row["box"].value, color="black", linewidth=1.2, label=label(row["entry"]))
                 continue
-            y = 1 - row[name] if name.endswith("r_double") else row[name]
+            y = 1 - row[name] if name == "density_r_double" else row[name]
             line = stroke(row["entry"], order)
             marker = "o" if is_model(row["entry"]) else "^" if is_few_steps(row["entry"]) else "s"
             text = "high run in few steps" if is_few_steps(row["entry"]) else label(row["entry"])

@@ -155,7 +155,7 @@ def measure(
     checked = load_config(config or (), settings)
     from supercosm.measure import measure as run
 
-    run(snapshot, output, checked.statistics, checked.report, only or ())
+    run(snapshot, output, checked.statistics, only or ())
 
 
 @app.command()

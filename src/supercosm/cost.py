@@ -57,7 +57,7 @@ def cost(config: Config, results: str | Path, output: str | Path) -> None:
     table.meta = {
         "what": "cost of one high-resolution box at the last output, start-up of the commands left out",
         "units": "busy seconds are core-seconds on the CPU, GPU-seconds where a GPU computed",
-        "provenance": provenance("cost", config.model_dump(mode="json")),
+        "provenance": provenance("cost", config.model_dump(mode="json", include={"audit", "seeds", "simulation"})),
     }
     write_table(output, table)
 

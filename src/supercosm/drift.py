@@ -1,13 +1,15 @@
 """Whether outputs follow the cosmology of the input, or drift to that of the training.
 
-The amplitude A of the power between one and two Nyquist frequencies of the low run, which a low run does not hold,
-grows with each parameter. Read off the true runs it says which parameter an output looks like; a model that ignores
-the input's cosmology returns that of its training whatever the truth is: slope 0 instead of 1.
+The spectrum between one and two Nyquist frequencies of the low run, which a low run does not hold, responds to a
+parameter. Its amplitude along the response of the true runs, translated as they have it, says which parameter an output
+looks like; a model that ignores the input's cosmology returns that of its training whatever the truth is: slope 0
+instead of 1. Some parameters hardly show there (Ω_m at fixed σ8 does not), and then nothing is inferred.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from supercosm.errors import DataError
 from supercosm.tables import read_table, write_table
 
 BAND = (1.0, 2.0)  # in low Nyquist frequencies
+LEAST = 0.1  # change of ln P over all true runs, rms over the band, that a parameter can be read off
 
 
 def drift(tables: Sequence[Path], output: Path) -> None:
@@ -24,34 +27,41 @@ def drift(tables: Sequence[Path], output: Path) -> None:
     write_table(output, regress([read_table(path) for path in tables]))
 
 
+@dataclass(frozen=True)
+class Output:
+    """One comparison: its entry, box and cosmology, ln P in the band of the output and of the truth, and its error."""
+
+    entry: str
+    seed: str
+    cosmology: Mapping[str, float]
+    own: np.ndarray
+    true: np.ndarray
+    error: float
+
+
 def regress(tables: Sequence[QTable]) -> QTable:
     """Infer the varied parameter of every output; one row per parameter, entry and box.
 
-    true, inferred: the parameter. slope: of inferred on true over all rows of an entry and parameter, 1 if the model
-    follows and 0 if it stays at its training. T_error: mean |T − 1| up to two low Nyquist frequencies. A box that was
-    run at one value of a parameter tells nothing of it. Raises DataError where this holds for all.
+    true, inferred: the parameter. response: change of the truth's ln P over its runs, rms over the band; where it is
+    too small to read a parameter off, inferred and slope are NaN. T_error: mean |T − 1| up to two low Nyquist
+    frequencies. slope: of inferred on true over all rows of an entry and parameter, 1 if the model follows and 0 if it
+    stays at its training. A box that was run at one value of a parameter tells nothing of it. Raises DataError where
+    this holds for all.
     """
-    known: dict[str, dict[str, tuple[Mapping[str, float], float]]] = {}
-    outputs = []
-    for table in tables:
-        cosmology = _cosmology(table)
-        key = ",".join(f"{name}={cosmology[name]:.6g}" for name in sorted(cosmology))
-        own, true, error = _amplitudes(table)
-        known.setdefault(table.meta["seed"], {})[key] = (cosmology, true)
-        outputs.append((table.meta["entry"], table.meta["seed"], cosmology, own, error))
-    usual = _most_common([cosmology for _, _, cosmology, _, _ in outputs])
+    outputs = [_read(table) for table in tables]
+    usual = _most_common([output.cosmology for output in outputs])
     rows = []
     for parameter in _varied(outputs, usual):
-        for entry, seed, cosmology, own, error in outputs:
-            if _changed(cosmology, usual) - {parameter}:
-                continue
-            points = sorted((c[parameter], a) for c, a in known[seed].values() if not _changed(c, usual) - {parameter})
-            if len(points) < 2:
-                continue
-            rows.append((parameter, entry, str(seed), cosmology[parameter], _invert(points, own), error))
+        chosen = [output for output in outputs if not _changed(output.cosmology, usual) - {parameter}]
+        for output in chosen:
+            runs = {other.cosmology[parameter]: other.true for other in chosen if other.seed == output.seed}
+            if len(runs) > 1:
+                values, spectra = np.array(sorted(runs)), np.array([runs[value] for value in sorted(runs)])
+                found = _infer(values, spectra, output.own)
+                rows.append((parameter, output.entry, output.seed, output.cosmology[parameter], *found, output.error))
     if not rows:
         raise DataError("no parameter was run at two values, so nothing can drift; compare runs in other cosmologies")
-    table = QTable(rows=rows, names=("parameter", "entry", "seed", "true", "inferred", "T_error"))
+    table = QTable(rows=rows, names=("parameter", "entry", "seed", "true", "inferred", "response", "T_error"))
     table["slope"] = [_slope(table, row["parameter"], row["entry"]) for row in table]
     table.meta["what"] = "the parameter that the power between 1 and 2 low Nyquist frequencies tells of"
     return table
@@ -67,20 +77,22 @@ def _cosmology(table: QTable) -> dict[str, float]:
         ) from None
 
 
-def _amplitudes(table: QTable) -> tuple[float, float, float]:
-    """Return ln A of the samples and of the truth, and mean |T − 1| up to the band's end."""
+def _read(table: QTable) -> Output:
     if not table.meta.get("k_Nyquist_low"):
         raise DataError(
             f"the comparison of entry '{table.meta['entry']}' does not name the low run's resolution; compare what "
             "`supercosm superresolve` made"
         )
-    k = table["k"].value / table.meta["k_Nyquist_low"]
+    cosmology = _cosmology(table)
+    samples = len(table) // len(set(table["k"].value.tolist()))
+    k = table["k"].value.reshape(samples, -1)[0] / table.meta["k_Nyquist_low"]
     band, below = (k > BAND[0]) & (k <= BAND[1]), k <= BAND[1]
     if not band.any():
         raise DataError("no bin lies between one and two low Nyquist frequencies; measure with more bins")
-    own, true = (np.asarray(table[f"density_{name}"].value) for name in ("P", "P_reference"))
-    error = np.abs(np.sqrt(own / true) - 1)[below].mean()
-    return float(np.log(own[band]).mean()), float(np.log(true[band]).mean()), float(error)
+    own, true = (table[f"density_{name}"].value.reshape(samples, -1) for name in ("P", "P_reference"))
+    error = float(np.abs(np.sqrt(own / true) - 1)[:, below].mean())
+    logs = (np.log(spectra[:, band]).mean(0) for spectra in (own, true))
+    return Output(table.meta["entry"], str(table.meta["seed"]), cosmology, *logs, error)
 
 
 def _most_common(cosmologies: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
@@ -92,20 +104,28 @@ def _changed(cosmology: Mapping[str, float], usual: Mapping[str, float]) -> set[
     return {name for name, value in cosmology.items() if abs(value - usual[name]) > 1e-9}
 
 
-def _varied(outputs: Sequence[tuple], usual: Mapping[str, float]) -> list[str]:
-    alone = [_changed(cosmology, usual) for _, _, cosmology, _, _ in outputs]
+def _varied(outputs: Sequence[Output], usual: Mapping[str, float]) -> list[str]:
+    alone = [_changed(output.cosmology, usual) for output in outputs]
     return sorted({min(names) for names in alone if len(names) == 1})
 
 
-def _invert(points: Sequence[tuple[float, float]], amplitude: float) -> float:
-    """Return the parameter at an amplitude, by a parabola (two points: a line) through those of the true runs."""
-    values, amplitudes = np.array(points).T
-    curve = np.polyfit(amplitudes, values, min(2, len(points) - 1))
-    return float(np.polyval(curve, amplitude))
+def _infer(values: np.ndarray, spectra: np.ndarray, own: np.ndarray) -> tuple[float, float]:
+    """Return the parameter that an output's ln P (bins,) looks like, and the response of the true runs (runs, bins).
+
+    The amplitude is that along the mean response; a parabola (of two runs: a line) through the true runs turns it into
+    the parameter.
+    """
+    slope = np.polyfit(values, spectra, 1)[0]
+    response = float(np.sqrt(np.mean(slope**2)) * np.ptp(values))
+    if response < LEAST:
+        return np.nan, response
+    amplitudes = (spectra - spectra.mean(0)) @ slope
+    curve = np.polyfit(amplitudes, values, min(2, len(values) - 1))
+    return float(np.polyval(curve, (own - spectra.mean(0)) @ slope)), response
 
 
 def _slope(table: QTable, parameter: str, entry: str) -> float:
     rows = table[(table["parameter"] == parameter) & (table["entry"] == entry)]
-    if np.ptp(rows["true"]) == 0:
+    if np.ptp(rows["true"]) == 0 or not np.isfinite(rows["inferred"]).all():
         return np.nan
     return float(np.polyfit(rows["true"], rows["inferred"], 1)[0])

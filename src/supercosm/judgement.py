@@ -85,9 +85,11 @@ AUDITS = {
 }
 
 
-def sections(config: Config, results: Path, nyquist: float) -> list[dict[str, Any]]:
-    """Draw the figures of statistics and audits into results/figures; list them with their words by section."""
-    order = [entry.name for entry in measured(config)] + [entry.name for entry in entries(config)]
+def sections(config: Config, results: Path, order: Sequence[str], nyquist: float) -> list[dict[str, Any]]:
+    """Draw the figures of statistics and audits into results/figures; list them with their words by section.
+
+    order: the entries as they stand in the table of spectra, so that each has one colour in all figures.
+    """
     found = []
     for section, names in figures_of(config).items():
         shown = [_figure(config, results, name, section, order, nyquist) for name in names]

@@ -127,7 +127,7 @@ def _drift(table: QTable, entry: str) -> Sequence[str]:
     found = []
     for parameter in dict.fromkeys(table["parameter"]):
         rows = table[(table["entry"] == entry) & (table["parameter"] == parameter)]
-        if len(rows) and not FOLLOWS[0] <= rows["slope"][0] <= FOLLOWS[1]:
+        if len(rows) and np.isfinite(rows["slope"][0]) and not FOLLOWS[0] <= rows["slope"][0] <= FOLLOWS[1]:
             found.append(
                 f"In another cosmology its small scales do not follow: of a change in {parameter} they show "
                 f"{100 * rows['slope'][0]:.0f} %."

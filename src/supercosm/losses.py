@@ -17,6 +17,7 @@ Pixel = Callable[[Tensor, Tensor], Tensor]
 
 LONGEST_WAVE = 2.0  # waves per crop below which the window swallows the power
 SPECTRUM_BINS = 2.5  # per octave
+SILENT = 1e-6  # added to the power before the logarithm: an even density has none
 EMPTY = 0.1  # added before the root, whose slope in an empty cell would be infinite
 
 
@@ -52,13 +53,15 @@ def density_distance(output: Tensor, target: Tensor) -> Tensor:
 
 
 def spectrum_distance(output: Tensor, target: Tensor) -> Tensor:
-    """Return the mean squared ln of the ratio of two power spectra, of painted root densities (b, 1, n, n, n).
+    """Return the mean |ln of the ratio| of two power spectra, of painted root densities (b, 1, n, n, n).
 
     A mean error is smallest for fields with too little small-scale power; this term asks for the right amount of it,
-    wherever it is. The crops are not periodic, so a Hann window fades their sides out.
+    wherever it is. It is not squared: bins that are nearly right would be neglected beside those that are far off. The
+    crops are not periodic, so a Hann window fades their sides out.
     """
     spectra = [_crop_spectra(torch.square(x.float()) - (1 + EMPTY)) for x in (output, target)]
-    return torch.log(spectra[0] / spectra[1]).square().mean()
+    logs = [torch.log(spectrum + SILENT) for spectrum in spectra]
+    return (logs[0] - logs[1]).abs().mean()
 
 
 def _crop_spectra(delta: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from supercosm.compare import read_sample
-from supercosm.config import Report, Statistics
+from supercosm.config import Statistics
 from supercosm.errors import ConfigurationError
 from supercosm.fields import DensityField
 from supercosm.fitsfile import write_slab
@@ -20,9 +20,7 @@ from supercosm.tables import write_table
 CATALOGUE, SLAB = "haloes.hdf5", "slab.fits"
 
 
-def measure(
-    path: str | Path, output: str | Path, settings: Statistics, report: Report, only: Sequence[str] = ()
-) -> None:
+def measure(path: str | Path, output: str | Path, settings: Statistics, only: Sequence[str] = ()) -> None:
     """Write <statistic>.ecsv of one box into a folder, with the halo catalogue and a slab of the density.
 
     only: names of statistics; all that the file allows where there are none. Raises DataError for what cannot be
@@ -54,4 +52,4 @@ def measure(
     if particles and "haloes" in chosen:
         write_haloes(folder / CATALOGUE, box.haloes)
     if not only:
-        write_slab(folder / SLAB, box.density.numpy(), box.box_size, report.slab, box.data.scale_factor)
+        write_slab(folder / SLAB, box.density.numpy(), box.box_size, settings.slab, box.data.scale_factor)

@@ -65,7 +65,7 @@ def report(config: Config, results: str | Path, output: str | Path) -> None:
         "fields": list(FIELDS),
         "columns": [heading[:2] for heading in COLUMNS.values()],
         "comparisons": [_comparison(config, results, group, spectra, metrics) for group in _groups(expected, spectra)],
-        "sections": sections(config, results, spectra.meta["k_Nyquist_low"]),
+        "sections": sections(config, results, list(spectra["entry"]), spectra.meta["k_Nyquist_low"]),
         "shortcomings": shortcomings(config, results, spectra.meta["k_Nyquist_low"]),
         "benchmarks": benchmarks(results / "benchmarks"),
         "entries": {entry.name: TOLD[entry.phases] for entry in expected},
@@ -186,7 +186,8 @@ def _cells(row: Any, rows: list[Any], field: str) -> dict[str, Any]:
     for key, (_, _, best) in COLUMNS.items():
         value, scatter = float(row[f"{field}_{key}"]), float(row[f"{field}_{key}_std"])
         winner = best(float(other[f"{field}_{key}"]) for other in rows) if best and len(rows) > 1 else np.nan
-        wins = np.isfinite(winner) and _number(value) == _number(winner)
+        shown = [_number(float(other[f"{field}_{key}"])) for other in rows]
+        wins = np.isfinite(winner) and _number(value) == _number(winner) and len(set(shown)) > 1
         cells.append(
             {
                 "text": _number(value),

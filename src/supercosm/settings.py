@@ -150,6 +150,7 @@ class Statistics(Settings):
     linking_length: float = Field(0.2, gt=0, lt=1, description="of friends of friends, in mean particle separations")
     halo_particles: int = Field(20, ge=2, description="particles of the smallest halo kept")
     pair_particles: int = Field(20_000, ge=100, description="particles drawn for pairwise velocities")
+    slab: float = Field(10.0, gt=0, description="thickness of the density slab written as FITS [Mpc/h]")
     environment_radius: float = Field(2.0, gt=0, description="smoothing of the tidal tensor [Mpc/h]")
     environment_threshold: float = Field(0.2, description="eigenvalue above which an axis has collapsed")
 

@@ -29,17 +29,18 @@ FIGURES = {  # of statistics, by section of the report; `curves.SHOWN` says what
     "Motions": ("flows", "pairwise"),
 }
 
+WHAT_IS_RUN = ("audit", "models", "pairs", "seeds", "simulation", "superresolution")  # decide which files there are
 SECTIONS = {
     "simulate": ("cosmology", "device", "simulation"),
     "pair": ("pairs", "simulation"),
     "train": ("device", "simulation"),
     "superresolve": ("device", "simulation", "superresolution"),
     "compare": ("evaluation",),
-    "measure": ("report", "statistics"),
+    "measure": ("statistics",),
     "audit": ("statistics",),
     "calibrate": ("evaluation",),
-    "summarise": tuple(Config.model_fields),
-    "cost": tuple(Config.model_fields),
+    "summarise": WHAT_IS_RUN,
+    "cost": WHAT_IS_RUN,
     "report": tuple(Config.model_fields),
 }
 
@@ -117,7 +118,7 @@ def tables_of(config: Config, results: Path) -> dict[str, list[Path]]:
 
 
 def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
-    """Return the settings of one stage as JSON with sorted keys, which `load_config` reads again.
+    """Return the settings of one stage as JSON with sorted keys, except models, which `load_config` reads again.
 
     With a model, its own section goes along, and that of the model it starts from.
     """
@@ -128,4 +129,7 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     if model is not None:
         family = [model, getattr(config.models[model], "start", None)]
         part["models"] = {name: full["models"][name] for name in family if name}
-    return json.dumps(part, sort_keys=True)
+    plain = json.loads(json.dumps(part, sort_keys=True))
+    if "models" in part:  # they keep their order, in which figures and tables show them
+        plain["models"] = {name: plain["models"][name] for name in part["models"]}
+    return json.dumps(plain)
