@@ -5,7 +5,7 @@ import pytest
 from supercosm.config import check
 from supercosm.errors import ConfigurationError
 from supercosm.initial import Phases, linear_displacement
-from supercosm.variants import OTHER_SMALL_SCALES, variants
+from supercosm.variants import OTHER_SMALL_SCALES, skewed, variants
 
 AUDIT = {"few_steps": [3, 5], "universes": 2, "shifts": [{"sigma8": -0.1}, {"sigma8": 0.1, "Omega_m": -0.05}]}
 
@@ -82,3 +82,24 @@ def test_universes_share_what_the_low_run_holds():
 def test_a_shift_to_no_universe_is_refused():
     with pytest.raises(ConfigurationError, match="leaves no universe"):
         config(shifts=[{"Omega_m": -0.3}])
+
+
+def test_shifts_of_one_name_are_refused():
+    with pytest.raises(ConfigurationError, match=r"both named sigma8_0\.8202.*four digits"):
+        variants(config(shifts=[{"sigma8": 0.01}, {"sigma8": 0.010001}]))
+
+
+def test_skewed_trainings_change_that_model_alone():
+    """An even one first, on the same budget; the other models and all else stay."""
+    training = {"crop": 16, "margin": 2}
+    models = {name: {"family": "unet", "training": training} for name in ("unet", "other")}
+    skew = {"model": "unet", "environments": ["knot", "void"], "steps": 6, "crop": 24, "margin": 4}
+    usual = check({"simulation": {"low": 16, "high": 32}, "models": models, "audit": {"skew": skew}})
+    found = skewed(usual)
+    assert list(found) == ["even", "knot", "void"]
+    for name, changed in found.items():
+        own = changed.models["unet"].training
+        assert (own.steps, own.crop, own.margin, own.skew) == (6, 24, 4, None if name == "even" else name)
+        assert changed.models["other"] == usual.models["other"]
+        assert changed.audit == usual.audit
+    assert skewed(config()) == {}

@@ -12,8 +12,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from supercosm import judging
 from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, SupercosmError
+from supercosm.options import Cost, Files, Json, Output
+from supercosm.threads import two_threads_at_least
 
 app = typer.Typer(
     help="Super-resolution for cosmological simulations; `snakemake` runs all of these in order.",
@@ -22,14 +25,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-
-Files = Annotated[
-    list[Path] | None,
-    typer.Option("--config", help="Configuration file; given more than once, later ones are merged on top."),
-]
-Json = Annotated[str | None, typer.Option("--settings", help="JSON merged on top of the configuration files.")]
-Output = Annotated[Path, typer.Option("--output", help="Where to write.")]
-Cost = Annotated[Path | None, typer.Option("--cost", help="JSON file for the time and memory that it took.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -55,6 +50,7 @@ def simulate(
 ) -> None:
     """Run the low- and the high-resolution simulation of one seed."""
     checked = load_config(config or (), settings)
+    two_threads_at_least()
     from supercosm.simulate import simulate_pair
 
     simulate_pair(checked, seed, output, [only] if only else ("low", "high"), small_scales, cost)
@@ -89,6 +85,7 @@ def train(
     """Train one model; the same command again resumes a run that was killed."""
     checked = load_config(config or (), settings)
     _check_model(checked, model, start)
+    two_threads_at_least()
     from supercosm.training import train as run
 
     run(checked, model, (training, validation), output, checkpoints, start)
@@ -115,6 +112,7 @@ def superresolve(
     """Turn a low-resolution snapshot into high-resolution ones, one for each output."""
     checked = load_config(config or (), settings)
     configured = bool(config or settings)
+    two_threads_at_least()
     from supercosm.superresolution import Options, superresolve_file
 
     options = Options(
@@ -144,96 +142,6 @@ def compare(
 
 
 @app.command()
-def measure(
-    snapshot: Annotated[Path, typer.Argument(help="Snapshot, or density field, simulated or anybody's.")],
-    output: Annotated[Path, typer.Option(help="Folder for the tables, the halo catalogue and a slab as FITS.")],
-    only: Annotated[list[str] | None, typer.Option(help="A statistic, to measure it alone; repeat for more.")] = None,
-    config: Files = None,
-    settings: Json = None,
-) -> None:
-    """Measure spectra, bispectrum, densities, haloes and motions of one box."""
-    checked = load_config(config or (), settings)
-    from supercosm.measure import measure as run
-
-    run(snapshot, output, checked.statistics, only or ())
-
-
-@app.command()
-def calibrate(
-    samples: Annotated[list[Path], typer.Argument(help="Samples of one model from one low-resolution box.")],
-    reference: Annotated[Path, typer.Option(help="The true high-resolution snapshot.")],
-    output: Annotated[Path, typer.Option(help="Folder for the tables.")],
-    universe: Annotated[
-        list[Path] | None, typer.Option(help="True run with other small-scale modes; repeat for more.")
-    ] = None,
-    config: Files = None,
-    settings: Json = None,
-) -> None:
-    """Tell whether the spread of samples is the error they make: scores, ranks, coverage, diversity."""
-    checked = load_config(config or (), settings)
-    from supercosm.calibrate import calibrate as run
-
-    run(samples, reference, universe or (), output, checked.evaluation)
-
-
-@app.command()
-def audit(
-    sample: Annotated[Path, typer.Argument(help="Super-resolved snapshot, or density field.")],
-    reference: Annotated[Path, typer.Option(help="The true high-resolution snapshot.")],
-    output: Annotated[Path, typer.Option(help="Folder for the tables.")],
-    config: Files = None,
-    settings: Json = None,
-) -> None:
-    """Tell where in a box a model errs: by environment and by halo mass."""
-    checked = load_config(config or (), settings)
-    from supercosm.audit import audit as run
-
-    run(sample, reference, output, checked.statistics)
-
-
-@app.command()
-def drift(
-    comparisons: Annotated[list[Path], typer.Argument(help="Tables of `supercosm compare` in several cosmologies.")],
-    output: Output,
-    config: Files = None,
-    settings: Json = None,
-) -> None:
-    """Tell whether outputs follow the input's cosmology or stay at that of the training."""
-    load_config(config or (), settings)
-    from supercosm.drift import drift as run
-
-    run(comparisons, output)
-
-
-@app.command()
-def summarise(
-    results: Annotated[Path, typer.Argument(help="Results folder of a run: results/<name>.")],
-    output: Annotated[Path, typer.Option(help="Folder for the tables, one for each statistic.")],
-    config: Files = None,
-    settings: Json = None,
-) -> None:
-    """Put the statistics of all entries side by side: mean over boxes and the scatter between them."""
-    checked = load_config(config or (), settings)
-    from supercosm.summarise import summarise as run
-
-    run(checked, results, output)
-
-
-@app.command()
-def cost(
-    results: Annotated[Path, typer.Argument(help="Results folder of a run: results/<name>.")],
-    output: Output,
-    config: Files = None,
-    settings: Json = None,
-) -> None:
-    """Put cost beside accuracy: the simulation, few-step runs, baselines and models."""
-    checked = load_config(config or (), settings)
-    from supercosm.cost import cost as run
-
-    run(checked, results, output)
-
-
-@app.command()
 def evaluate(
     comparisons: Annotated[list[Path], typer.Argument(help="Tables that `supercosm compare` wrote.")],
     output_spectra: Annotated[Path, typer.Option(help="Table of spectra: mean and scatter between seeds.")],
@@ -260,6 +168,10 @@ def report(
     from supercosm.report import report as run
 
     run(checked, results, output)
+
+
+for command in (judging.measure, judging.calibrate, judging.audit, judging.drift, judging.summarise, judging.cost):
+    app.command()(command)
 
 
 @app.command("config")

@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from supercosm.errors import ConfigurationError
 from supercosm.model_settings import AnyModel, Gan, Model, Network, Training, Unet
+from supercosm.sentences import sentence
 from supercosm.settings import (
     Audit,
     Cosmology,
@@ -112,7 +113,7 @@ class Config(Settings):
         try:
             Unet.model_validate(model.model_dump() | {"training": model.training.model_dump() | training})
         except ValidationError as error:
-            raise ValueError(f"audit.skew: {_sentence(error.errors()[0])}") from None
+            raise ValueError(f"audit.skew: {sentence(error.errors()[0], Config.model_json_schema)}") from None
         if skew.crop > self.simulation.high:
             raise ValueError(f"audit.skew.crop = {skew.crop} is larger than simulation.high = {self.simulation.high}")
 
@@ -122,7 +123,9 @@ class Config(Settings):
         try:
             return Cosmology(**(known | {key: round(known[key] + value, 10) for key, value in shift.items()}))
         except ValidationError as error:
-            raise ValueError(f"audit.shifts: {shift} leaves no universe: {_sentence(error.errors()[0])}") from None
+            raise ValueError(
+                f"audit.shifts: {shift} leaves no universe: {sentence(error.errors()[0], Config.model_json_schema)}"
+            ) from None
 
     def _check_model(self, name: str, model: Model) -> None:
         simulation = self.simulation
@@ -260,7 +263,7 @@ def check(content: Mapping[str, Any]) -> Config:
     try:
         return Config.model_validate(_without_nulls(content))
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_sentence(e) for e in error.errors())) from None
+        raise ConfigurationError("; ".join(sentence(e, Config.model_json_schema) for e in error.errors())) from None
 
 
 def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -276,34 +279,3 @@ def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(model, dict) and isinstance(model.get("loss"), Mapping):
             model["loss"] = {term: weight for term, weight in model["loss"].items() if weight is not None}
     return {**content, "models": kept}
-
-
-def _sentence(error: Mapping[str, Any]) -> str:
-    # After "models" and its name, pydantic puts the family that it chose: no key of the file.
-    location = [part for i, part in enumerate(error["loc"]) if not (error["loc"][0] == "models" and i == 2)]
-    where = ".".join(str(part) for part in location)
-    if error["type"] == "extra_forbidden":
-        return f"unknown configuration key '{where}'{_suggestion(error['loc'])}"
-    if error["type"] == "union_tag_not_found":
-        return f"{where} lacks its family; add family: unet or family: gan"
-    message = error["msg"].removeprefix("Value error, ")
-    if error["type"] == "value_error":
-        return f"{where}: {message}" if location and location[0] == "models" else message
-    given = error.get("ctx", {}).get("tag", error["input"])
-    return f"{where}: {message} (given: {given!r})" if where else f"{message} (given: {given!r})"
-
-
-def _suggestion(location: tuple) -> str:
-    from difflib import get_close_matches
-
-    close = get_close_matches(str(location[-1]), sorted(_all_keys(Config.model_json_schema())), n=1)
-    return f"; did you mean '{close[0]}'?" if close else "; see config/README.md for the keys there are"
-
-
-def _all_keys(schema: Any) -> set[str]:
-    if isinstance(schema, dict):
-        own = set(schema.get("properties", {}))
-        return own.union(*(_all_keys(value) for value in schema.values()))
-    if isinstance(schema, list):
-        return set().union(*(_all_keys(value) for value in schema))
-    return set()

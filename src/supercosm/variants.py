@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from supercosm.config import Config
+from supercosm.errors import ConfigurationError
 
 OTHER_SMALL_SCALES = 1_000_000  # times the number of a universe, added to a seed: far from seeds that people choose
 
@@ -33,8 +34,19 @@ class Variant:
 
 
 def variants(config: Config) -> dict[str, Variant]:
-    """List the variants that `audit` asks for, by name; all have the last output alone."""
-    return {variant.name: variant for variant in _variants(config)}
+    """List the variants that `audit` asks for, by name; all have the last output alone.
+
+    Raises ConfigurationError when two shifts have one name, which shows four digits.
+    """
+    found: dict[str, Variant] = {}
+    for variant in _variants(config):
+        if variant.name in found:
+            raise ConfigurationError(
+                f"audit.shifts = {config.audit.shifts}: two of them are both named {variant.name}; let them differ in "
+                "the first four digits of the parameter"
+            )
+        found[variant.name] = variant
+    return found
 
 
 def _variants(config: Config) -> Iterator[Variant]:

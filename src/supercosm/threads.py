@@ -1,0 +1,17 @@
+"""How many threads torch and numba compute on: decided before they are imported, because that is when they look."""
+
+from __future__ import annotations
+
+import os
+
+
+def two_threads_at_least() -> None:
+    """Take two threads where one would be taken.
+
+    On some processors the FFT of MKL rounds otherwise on one thread than on two or any larger number; the same settings
+    are to give the same bits, also in a job that was allowed one core. numba shares torch's threads, so one for numba
+    would leave torch one, too.
+    """
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        if int(os.environ.get(name) or os.cpu_count() or 1) < 2:
+            os.environ[name] = "2"
