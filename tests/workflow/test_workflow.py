@@ -188,7 +188,7 @@ def test_the_catalogue_entry_runs_the_same(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     printed = snakemake(tmp_path, "-n", "-s", ROOT / "workflow/Snakefile")
     assert re.search(r"^catalogue +1$", printed, re.M)
-    assert re.search(r"^total +95$", printed, re.M)
+    assert re.search(r"^total +81$", printed, re.M)
 
 
 def test_snakemakes_own_report_holds_figures_and_tables(finished, tmp_path):
