@@ -12,6 +12,6 @@ def two_threads_at_least() -> None:
     are to give the same bits, also in a job that was allowed one core. numba shares torch's threads, so one for numba
     would leave torch one, too.
     """
-    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         if int(os.environ.get(name) or os.cpu_count() or 1) < 2:
             os.environ[name] = "2"
