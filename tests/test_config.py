@@ -41,8 +41,9 @@ def test_shipped_file_shows_every_key_with_its_default():
 
     config, written = shipped(), yaml.safe_load(BASE.read_text())
     assert keys(written) == keys(config.model_dump(mode="json"))
-    # the one default that depends on the models there are: whose training is skewed
-    default = check({"models": written["models"], "audit": {"skew": {"model": "unet"}}})
+    # what depends on the run: whose training is skewed, and tiles, here as large as the box
+    special = {"audit": {"skew": {"model": "unet"}}, "superresolution": {"tile": 32}}
+    default = check({"models": written["models"], **special})
     for section in set(written) - {"models"}:
         assert getattr(config, section) == getattr(default, section)
 
