@@ -136,6 +136,19 @@ def test_two_boxes_are_each_read_off_their_own_truths():
     assert rows(table, "sigma8", "lazy")["inferred"] == pytest.approx([0.8102] * 3)
 
 
+def test_projected_slabs_have_truths_of_their_own():
+    """Their spectra are others, here ten times as large, and neither is read off the other's."""
+    tables = [comparison("model", "8", shift) for shift in SHIFTS[:3]]
+    slabs = [comparison("flat", "8", shift) for shift in SHIFTS[:3]]
+    for table in slabs:
+        table.meta["dimensions"] = 2
+        table["density_P"] *= 10
+        table["density_P_reference"] *= 10
+    found = regress([*tables, *slabs])
+    for entry in ("model", "flat"):
+        assert rows(found, "sigma8", entry)["inferred"] == pytest.approx([0.8102, 0.7102, 0.9102])
+
+
 def test_a_box_run_once_tells_nothing():
     """Its only amplitude would give its own parameter back, for any model: a slope that no data support."""
     tables = [comparison("model", "8", shift, stubborn) for shift in SHIFTS[:3]]

@@ -29,7 +29,7 @@ def test_power_and_place_end_where_they_first_fail():
     power, place = said("spectra", spectra(np.array([1, 1.05, 0.93, 0.8, 1.0]), [1, 1, 0.95, 0.85, 0.5]))
     assert "only up to k = 1 h/Mpc" in power
     assert "at k = 4 it has 1.00 of it" in power
-    assert "only up to k = 1 h/Mpc; at k = 4, r = 0.50" in place
+    assert "only up to k = 1 h/Mpc, 1 Nyquist frequencies of the low run; at k = 4, r = 0.50" in place
 
 
 def test_haloes_count_where_there_are_enough():
@@ -103,3 +103,22 @@ def test_cost_says_when_it_pays_and_what_is_better_for_less():
     assert "5 N-body steps" in better
     assert len(said("cost", costs(20.0, 80.0))) == 1  # cheaper than the five steps
     assert len(said("cost", costs(50.0, 80.0, error=0.01))) == 1  # and here better
+
+
+def test_who_draws_small_scales_is_not_judged_by_cells_that_the_truth_chose():
+    table = QTable({"entry": ["m"], "environment": ["knot"], "bias": [0.5]})
+    assert limits("m", {"environment": table}, 1.0, drawn=True) == []
+    assert len(limits("m", {"environment": table}, 1.0)) == 1
+
+
+def test_what_is_wrong_from_the_first_bin_on_is_right_at_no_scale():
+    (power,) = said("spectra", spectra(np.full(5, 0.5), np.ones(5)))
+    assert "at no scale" in power
+
+
+def test_few_haloes_scatter_and_are_not_blamed():
+    """Half of 10 haloes in one box is chance, half of 10 in each of 20 boxes is not."""
+    for boxes, faults in ((1, 0), (20, 1)):
+        true = QTable({"entry": ["high"], "boxes": [boxes], "mass": [1e13] * MASS, "haloes": [10.0]})
+        own = QTable({"entry": ["m"], "boxes": [boxes], "mass": [1e13] * MASS, "haloes": [5.0]})
+        assert len(said("haloes", vstacked(true, own))) == faults

@@ -17,7 +17,7 @@ K = np.array([0.1, 0.2, 0.4, 0.8, 1.6])
 
 
 def rows(entry, P, scatter=0.0, paired=0.0):
-    table = QTable({"entry": [entry] * 5, "k": K * WAVE_NUMBER, "P": P, "scale": np.full(5, 10.0)})
+    table = QTable({"entry": [entry] * 5, "boxes": [4] * 5, "k": K * WAVE_NUMBER, "P": P, "scale": np.full(5, 10.0)})
     table["P_std"], table["P_paired"] = np.full(5, scatter), np.full(5, paired)
     return table
 

@@ -109,6 +109,8 @@ class Config(Settings):
         model = self.models[skew.model]
         if not isinstance(model, Unet) or model.dimensions != 3 or model.fields != "displacement":
             raise ValueError(f"audit.skew.model = '{skew.model}' must be a unet of the displacement")
+        if self.scale_factor(skew.model) != self.simulation.scale_factors[-1]:
+            raise ValueError(f"audit.skew.model = '{skew.model}' is of an earlier output; audits are of the last one")
         training = {"steps": skew.steps, "validate_every": skew.steps, "crop": skew.crop, "margin": skew.margin}
         try:
             Unet.model_validate(model.model_dump() | {"training": model.training.model_dump() | training})

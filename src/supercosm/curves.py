@@ -111,7 +111,7 @@ def _mass_function(table: QTable) -> Curve:
 
 def _profiles(table: QTable) -> Curve:
     masses = list(dict.fromkeys(table["mass_from"].value.tolist()))
-    held = [m for m in masses if np.nansum(table["haloes"][table["mass_from"].value == m]) > 0][:3]
+    held = [m for m in masses if np.nansum(table["haloes"][table["mass_from"].value == m]) > 0][:3] or masses[:1]
     panels = tuple(Panel("density", rf"$M \geq$ {mass:.2g} $M_\odot/h$", ("mass_from", mass)) for mass in held)
     return Curve(
         "profiles", "profiles", "radius", R, r"$\rho/\bar\rho$ around haloes", panels, errors=("error", "error")

@@ -29,11 +29,12 @@ def drift(tables: Sequence[Path], output: Path) -> None:
 
 @dataclass(frozen=True)
 class Output:
-    """One comparison: its entry, box and cosmology, ln P in the band of the output and of the truth, and its error."""
+    """One comparison: entry, box, cosmology, mesh (dimensions, cells), ln P in the band of output and truth, error."""
 
     entry: str
     seed: str
     cosmology: Mapping[str, float]
+    mesh: tuple
     own: np.ndarray
     true: np.ndarray
     error: float
@@ -54,7 +55,8 @@ def regress(tables: Sequence[QTable]) -> QTable:
     for parameter in _varied(outputs, usual):
         chosen = [output for output in outputs if not _changed(output.cosmology, usual) - {parameter}]
         for output in chosen:
-            runs = {other.cosmology[parameter]: other.true for other in chosen if other.seed == output.seed}
+            same = [other for other in chosen if (other.seed, other.mesh) == (output.seed, output.mesh)]
+            runs = {other.cosmology[parameter]: other.true for other in same}
             if len(runs) > 1:
                 values, spectra = np.array(sorted(runs)), np.array([runs[value] for value in sorted(runs)])
                 found = _infer(values, spectra, output.own)
@@ -92,7 +94,8 @@ def _read(table: QTable) -> Output:
     own, true = (table[f"density_{name}"].value.reshape(samples, -1) for name in ("P", "P_reference"))
     error = float(np.abs(np.sqrt(own / true) - 1)[:, below].mean())
     logs = (np.log(spectra[:, band]).mean(0) for spectra in (own, true))
-    return Output(table.meta["entry"], str(table.meta["seed"]), cosmology, *logs, error)
+    mesh = (table.meta.get("dimensions"), table.meta.get("cells"))
+    return Output(table.meta["entry"], str(table.meta["seed"]), cosmology, mesh, *logs, error)
 
 
 def _most_common(cosmologies: Sequence[Mapping[str, float]]) -> Mapping[str, float]:

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from supercosm import auditfigures
 from supercosm.config import Config, entries
 from supercosm.curves import SHOWN
-from supercosm.limits import limits
+from supercosm.limits import JUDGED, limits
 from supercosm.pictures import save_figure
-from supercosm.stages import figures_of, measured
+from supercosm.stages import figures_of, measured, tables_of
 from supercosm.statfigures import shares, statistic
 from supercosm.strokes import label
 from supercosm.tables import read_table
@@ -42,8 +42,8 @@ AUDITS = {
     "ranks": (
         "calibration_cells",
         "Rank of the truth",
-        "flat if the truth is just one more sample. High ends mean too narrow a spread; a slope, a bias. The dashed "
-        "line is nature's own, runs that differ in nothing but what the low run does not hold.",
+        "flat if the truth is just one more sample. High ends mean too narrow a spread; a slope, a bias. Dashed, where "
+        "they were run: nature's own samples, which differ in nothing but what the low run does not hold.",
     ),
     "spread_and_coverage": (
         "calibration_cells",
@@ -53,13 +53,14 @@ AUDITS = {
     "diversity": (
         "calibration_spectra",
         "Diversity",
-        "dotted (two samples) on solid (sample and truth) if calibrated, and both on the dashed line, the best that "
-        "anyone can do who knows the low run alone.",
+        "dotted (two samples) on solid (sample and truth) if calibrated, and both on the dashed line, where "
+        "it was run, the best that anyone can do who knows the low run alone.",
     ),
     "environments": (
         "environment",
         "Errors by environment",
-        "void, sheet, filament and knot of the true box. Networks see much volume of voids and little of knots.",
+        "void, sheet, filament and knot of the true box. Entries that draw their small scales regress to the mean in "
+        "cells that were chosen by the truth, as another true run would: compare them with each other.",
     ),
     "halo_masses": (
         "halomass",
@@ -139,12 +140,13 @@ def _last(config: Config, table: QTable) -> QTable:
 
 def shortcomings(config: Config, results: Path, nyquist: float) -> list[dict[str, Any]]:
     """List for every model of three dimensions at the last output what it cannot do."""
-    names = ("spectra", "haloes", "pairwise", "environment", "calibration_cells", "drift", "cost")
-    paths = {name: results / "evaluation" / f"{name}.ecsv" for name in names}
-    tables = {name: _last(config, read_table(path)) for name, path in paths.items() if path.is_file()}
+    drift = [name for names in figures_of(config).values() for name in names if name == "drift"]
+    names = ["spectra", "cost", *drift, *tables_of(config, results)]  # none that an earlier configuration left behind
+    paths = {name: results / "evaluation" / f"{name}.ecsv" for name in names if name in JUDGED}
+    tables = {name: _last(config, read_table(path)) for name, path in paths.items()}
     last = config.simulation.scale_factors[-1]
     return [
-        {"entry": label(entry.name), "sentences": limits(entry.name, tables, nyquist)}
+        {"entry": label(entry.name), "sentences": limits(entry.name, tables, nyquist, entry.phases == "drawn")}
         for entry in entries(config)
         if entry.model and entry.scale_factor == last and config.models[entry.model].dimensions == 3
     ]

@@ -13,20 +13,27 @@ from astropy.table import QTable
 from supercosm.strokes import TRUTH
 
 POWER, PLACE = 0.10, 0.9  # deviation of P and correlation r that count as right
-COUNTS = 0.2  # deviation of a number of haloes
+COUNTS, SIGMAS = 0.2, 3.0  # deviation of a number of haloes, and its Poisson errors that count as more than chance
 SLOW = 0.1  # deviation of a velocity dispersion
-BIAS = 0.05  # of ln(1 + δ + 0.1) in one environment
+BIAS = 0.05  # of ln(1 + δ + 0.1) in one environment, for those who know the small scales
 SPREAD = 0.9, 1.1  # spread over error of a calibrated model, within what few boxes tell
 FOLLOWS = 0.8, 1.2  # slope of inferred over true parameter
 
 
-def limits(entry: str, tables: Mapping[str, QTable], nyquist: float) -> list[str]:
-    """List what one entry cannot do. tables: the combined ones of a run by name; a missing one tells nothing."""
+JUDGED = ("spectra", "haloes", "pairwise", "environment", "calibration_cells", "drift", "cost")
+
+
+def limits(entry: str, tables: Mapping[str, QTable], nyquist: float, drawn: bool = False) -> list[str]:
+    """List what one entry cannot do. tables: the combined ones of a run by name; a missing one tells nothing.
+
+    drawn: its small scales are others than the truth's. Then cells chosen by the truth's environment regress to the
+    mean, in any true run too, and a bias in them says nothing.
+    """
     rules = (
         ("spectra", lambda table: _scales(table, entry, nyquist)),
         ("haloes", lambda table: _haloes(table, entry)),
         ("pairwise", lambda table: _motions(table, entry)),
-        ("environment", lambda table: _environments(table, entry)),
+        ("environment", lambda table: [] if drawn else _environments(table, entry)),
         ("calibration_cells", lambda table: _calibration(table, entry)),
         ("drift", lambda table: _drift(table, entry)),
         ("cost", lambda table: _cost(table, entry)),
@@ -38,10 +45,15 @@ def _rows(table: QTable, entry: str) -> QTable:
     return table[table["entry"] == entry]
 
 
-def _reach(k: np.ndarray, good: np.ndarray) -> float | None:
-    """Return the last wave number before the first that is not good; None where all are."""
+def _reach(k: np.ndarray, good: np.ndarray, nyquist: float) -> str | None:
+    """Say up to where all is good; None where it is everywhere."""
     bad = np.flatnonzero(~good)
-    return None if not len(bad) else float(k[max(bad[0] - 1, 0)])
+    if not len(bad):
+        return None
+    if bad[0] == 0:
+        return "at no scale"
+    last = k[bad[0] - 1]
+    return f"only up to k = {last:.2g} h/Mpc, {last / nyquist:.2g} Nyquist frequencies of the low run"
 
 
 def _scales(table: QTable, entry: str, nyquist: float) -> Sequence[str]:
@@ -50,19 +62,15 @@ def _scales(table: QTable, entry: str, nyquist: float) -> Sequence[str]:
         return []
     k, power, r = rows["k"].value, np.asarray(rows["density_T"]) ** 2, np.asarray(rows["density_r"])
     found = []
-    reach = _reach(k, np.abs(power - 1) <= POWER)
+    reach = _reach(k, np.abs(power - 1) <= POWER, nyquist)
     if reach is not None:
         found.append(
-            f"Its density has the right power (within {100 * POWER:.0f} %) only up to k = {reach:.2g} h/Mpc, "
-            f"{reach / nyquist:.2g} Nyquist frequencies of the low run; at k = {k[-1]:.2g} it has {power[-1]:.2f} of "
-            "it."
+            f"Its density has the right power (within {100 * POWER:.0f} %) {reach}; at k = {k[-1]:.2g} it has "
+            f"{power[-1]:.2f} of it."
         )
-    reach = _reach(k, r >= PLACE)
+    reach = _reach(k, r >= PLACE, nyquist)
     if reach is not None:
-        found.append(
-            f"Structure is in its place (r ≥ {PLACE:g}) only up to k = {reach:.2g} h/Mpc; at k = {k[-1]:.2g}, "
-            f"r = {r[-1]:.2f}."
-        )
+        found.append(f"Structure is in its place (r ≥ {PLACE:g}) {reach}; at k = {k[-1]:.2g}, r = {r[-1]:.2f}.")
     return found
 
 
@@ -71,9 +79,10 @@ def _haloes(table: QTable, entry: str) -> Sequence[str]:
     if not len(own):
         return []
     mass, counted, numbers = true["mass"].value, np.asarray(true["haloes"]), np.asarray(own["haloes"])
-    enough = counted * true["boxes"] >= 20  # fewer scatter by more than the limit
+    boxes = np.asarray(true["boxes"])
+    chance = SIGMAS * np.sqrt(boxes * (counted + numbers))  # as if the two were counted in different universes
     ratio = np.divide(numbers, counted, out=np.ones(len(counted)), where=counted > 0)
-    wrong = enough & (np.abs(ratio - 1) > COUNTS)
+    wrong = (np.abs(ratio - 1) > COUNTS) & (boxes * np.abs(numbers - counted) > chance)
     if not wrong.any():
         return []
     worst = int(np.argmax(np.where(wrong, np.abs(np.log(np.maximum(ratio, 1e-3))), 0)))
@@ -105,7 +114,7 @@ def _environments(table: QTable, entry: str) -> Sequence[str]:
     if not found:
         return []
     parts = ", ".join(f"{100 * np.expm1(row['bias']):+.0f} % in {row['environment']}s" for row in found)
-    return [f"Its density is biased where you look at one environment alone (typical cell): {parts}."]
+    return [f"Its density (1 + δ + 0.1, typical cell) is biased where you look at one environment alone: {parts}."]
 
 
 def _calibration(table: QTable, entry: str) -> Sequence[str]:

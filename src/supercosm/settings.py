@@ -63,7 +63,7 @@ class Simulation(Settings):
 
     box_size: float = Field(100.0, gt=0, description="side of the periodic box [Mpc/h]")
     low: int = Field(32, ge=4, description="particles per side, low resolution")
-    high: int = Field(128, ge=8, description="particles per side, high resolution: a multiple of low")
+    high: int = Field(128, ge=16, description="particles per side, high resolution: a multiple of low")
     scale_factors: list[float] = Field([1.0], min_length=1, description="outputs, ascending; the last names the run")
     start: float = Field(0.05, ge=0.001, lt=1, description="scale factor at which 2LPT hands over to the N-body steps")
     steps: int = Field(20, ge=1, description="N-body steps from the start to the last output")
@@ -191,6 +191,9 @@ class Audit(Settings):
             values = getattr(self, what)
             if any(value in values[:i] for i, value in enumerate(values)) or {} in values:
                 raise ValueError(f"audit.{what} = {values}: give every one once, and none empty")
+        for shift in self.shifts:
+            if len(shift) != 1 or 0 in shift.values():
+                raise ValueError(f"audit.shifts: {shift} must change one parameter, by more than nothing")
         return self
 
 

@@ -29,7 +29,15 @@ FIGURES = {  # of statistics, by section of the report; `curves.SHOWN` says what
     "Motions": ("flows", "pairwise"),
 }
 
-WHAT_IS_RUN = ("audit", "models", "pairs", "seeds", "simulation", "superresolution")  # decide which files there are
+WHAT_IS_RUN = (
+    "audit",
+    "cosmology",
+    "models",
+    "pairs",
+    "seeds",
+    "simulation",
+    "superresolution",
+)  # decide which files there are
 SECTIONS = {
     "simulate": ("cosmology", "device", "simulation"),
     "pair": ("pairs", "simulation"),
@@ -87,11 +95,13 @@ def measured(config: Config) -> list[Measured]:
 def figures_of(config: Config) -> dict[str, tuple[str, ...]]:
     """List the figures of statistics and audits that a configuration gets, by section of the report."""
     found = dict(FIGURES)
-    boxes = measured(config)
+    last = config.simulation.scale_factors[-1]
+    boxes = [entry for entry in measured(config) if entry.scale_factor == last]
+    models = any(entry.model and entry.scale_factor == last for entry in entries(config))
     if any(entry.calibrated for entry in boxes):
         found["Calibration"] = ("ranks", "spread_and_coverage", "diversity")
     audits = ["environments", "halo_masses"] if any(entry.audits for entry in boxes) else []
-    audits += ["drift"] if config.audit.shifts and config.audit.seeds and config.models else []
+    audits += ["drift"] if config.audit.shifts and config.audit.seeds and models else []
     audits += ["skew"] if config.audit.skew.model and config.audit.seeds else []
     found["Bias audit"] = tuple(audits)
     found["Compute for accuracy"] = ("cost",)
@@ -124,7 +134,11 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     """
     full = config.model_dump(mode="json")
     # sections that are checked against others get values that suit any, where a stage needs none
-    neutral = {"pairs": {"slabs": 1}, "superresolution": {"tile": config.simulation.low if model else 1}}
+    neutral = {
+        "audit": {"shifts": []},
+        "pairs": {"slabs": 1},
+        "superresolution": {"tile": config.simulation.low if model else 1},
+    }
     part: dict[str, Any] = {**neutral, **{section: full[section] for section in SECTIONS[stage]}}
     if model is not None:
         family = [model, getattr(config.models[model], "start", None)]

@@ -145,6 +145,8 @@ def _errors(top: Axes, bottom: Axes, truth: QTable, curve: Curve, panel: Panel, 
     low, high = (_plain(truth[name]) for name in curve.errors)
     if curve.errors[0] == curve.errors[1]:  # one column, to both sides
         low, high = y - low, y + high
+    boxes = np.sqrt(_plain(truth["boxes"]))  # the errors are those of one box, the curve is their mean
+    low, high = y - (y - low) / boxes, y + (high - y) / boxes
     top.errorbar(x, y, (np.maximum(y - low, 0), np.maximum(high - y, 0)), fmt="none", ecolor="black", elinewidth=0.8)
     bottom.fill_between(x, (low - y) / scale, (high - y) / scale, color="0.9", linewidth=0, zorder=0)
 

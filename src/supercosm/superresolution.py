@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import torch
 
 from supercosm.config import BASELINES
 from supercosm.cosmology import linear_power
@@ -79,12 +80,13 @@ def superresolve_file(
     """
     low = read_snapshot(snapshot)
     model = _source(source, factor, options.device)
+    meter = Meter(torch.device("cpu"))
     if outputs:
         sampler = Sampler(low, model, options)  # refuses what cannot be done before anything is said about what can
         _voice_doubts(low, model)
         if sampler.phases is not None:
             linear_power(low.cosmology)  # once for all samples, so it is no part of what one costs
-    meter = Meter(choose_device(options.device))
+        meter = Meter(sampler.device)
     for number, output in enumerate(outputs):
         with meter.measure("sample"):
             sampler = Sampler(low, model, replace(options, seed=options.seed + number))

@@ -13,5 +13,13 @@ def two_threads_at_least() -> None:
     would leave torch one, too.
     """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        if int(os.environ.get(name) or os.cpu_count() or 1) < 2:
+        given = os.environ.get(name, "").partition(",")[0]  # OpenMP takes a list, one number for each level
+        if (int(given) if given.isdigit() else _cores()) < 2:
             os.environ[name] = "2"
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

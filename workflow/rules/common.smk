@@ -17,19 +17,19 @@ except ImportError as error:
     raise WorkflowError(f"{error}: install the package first, `pip install -c constraints.txt -e .`")
 
 
-def checked(content):
+def checked(function, content):
     """Check the configuration before anything runs; one sentence says what is wrong with it."""
     try:
-        return check(content)
+        return function(content)
     except SupercosmError as error:
         raise WorkflowError(str(error)) from None
 
 
-CONFIG = checked(config)
+CONFIG = checked(check, config)
 RESULTS = f"results/{CONFIG.name}"
 ENTRIES = {entry.name: entry for entry in entries(CONFIG)}
 MEASURED = {entry.name: entry for entry in measured(CONFIG)}
-VARIANTS = variants(CONFIG)
+VARIANTS = checked(variants, CONFIG)
 SHIFTED_SEEDS = CONFIG.seeds.test[: CONFIG.audit.seeds]
 SHIFTED = [
     entry.name
