@@ -10,13 +10,14 @@ import torch
 
 from supercosm import nbody
 from supercosm.config import Config
-from supercosm.cosmology import linear_power
 from supercosm.device import choose_device
 from supercosm.initial import Phases
 from supercosm.metering import Meter
 from supercosm.progress import progress
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, write_snapshot
+
+SMALLEST = 8  # particles per side of a run that only warms up
 
 
 def simulate_pair(
@@ -29,10 +30,13 @@ def simulate_pair(
 ) -> None:
     """Run the resolutions of one seed and write `{low,high}<tag>.hdf5` for every output into a folder.
 
-    cost: file for what each resolution cost, linear theory left out, which serves any number of runs.
+    cost: file for what each resolution cost. Linear theory and the compilation of kernels, which serve any number of
+    runs, come before.
     """
-    linear_power(config.cosmology)
     meter = Meter(choose_device(config.device))
+    if cost is not None:
+        short = config.simulation.model_copy(update={"steps": 1, "scale_factors": config.simulation.scale_factors[-1:]})
+        list(nbody.run(short, config.cosmology, Phases(seed), SMALLEST, meter.device))
     for resolution in resolutions:
         with meter.measure(resolution):
             for snapshot in simulate(config, seed, resolution, small_scales):
