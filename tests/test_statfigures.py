@@ -93,6 +93,8 @@ def test_every_figure_of_a_run_has_labels_and_a_table(finished_run, tmp_path, mo
             below = ax.get_subplotspec().is_last_row()
             assert ax.get_xlabel() or not below or name in ("shares", "environments", "skew"), name
         assert any(ax.get_ylabel() for ax in figure.axes), name
+    looks = {shown["title"]: shown["look"] for section in sections for shown in section["figures"]}
+    assert "Measured with 2000 of 32768 particles." in looks["Pairwise velocities"]
     for section in sections:
         assert section["introduction"].endswith(".")
         for shown in section["figures"]:

@@ -112,6 +112,8 @@ def _figure(
         table = _last(config, read_table(results / "evaluation" / f"{table_name}.ecsv"))
         title, look = shown.title, shown.look
         figure = statistic(table, shown.curve(table), order, nyquist)
+    if "subsample" in table.meta:
+        look += f" Measured with {table.meta['subsample']}."
     image = save_figure(figure, results / "figures" / f"{name}.png", config.report.pdf)
     broad = figure.get_figwidth() > WIDE
     return {"image": image, "title": title, "look": look, "table": f"evaluation/{table_name}.ecsv", "broad": broad}

@@ -142,7 +142,7 @@ def pairwise(box: Box) -> QTable:
     )
     table = QTable({"separation": np.sqrt(edges[:-1] * edges[1:]) * LENGTH, "pairs": pairs.pairs.astype(float)})
     table["infall"], table["dispersion"] = pairs.mean * SPEED, pairs.sigma * SPEED
-    table.meta["particles"] = f"{pairs.used} of {pairs.given}"
+    table.meta["subsample"] = f"{pairs.used} of {pairs.given} particles"
     return with_axis(table, "separation")
 
 
