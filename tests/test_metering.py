@@ -30,8 +30,10 @@ def test_time_and_memory_of_the_enclosed_work_alone(tmp_path):
     assert work.device == "cpu"
 
 
-def test_nothing_is_written_unasked():
+def test_nothing_is_written_unasked(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     Meter(torch.device("cpu")).write(None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_work_that_fails_is_not_counted():

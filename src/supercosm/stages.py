@@ -15,29 +15,19 @@ from supercosm.variants import skewed
 
 OF_FIELDS = ("spectrum", "bispectrum", "moments", "distribution", "extrema", "minkowski", "web")
 OF_PARTICLES = ("haloes", "profiles", "bias", "multipoles", "correlation", "flows", "pairwise")  # statistics, by need
-
 AUDITS_OF_FIELDS = ("environment",)
 AUDITS_OF_PARTICLES = ("halomass",)
 CALIBRATIONS = ("spectra", "cells")
 
 FIGURES = {  # of statistics, by section of the report; `curves.SHOWN` says what each draws
     "Two-point statistics": ("multipoles", "correlation"),
-    "Higher order and one point": (
-        *("bispectrum", "distribution", "moments", "peaks", "minima", "minkowski", "shares"),
-    ),
+    "Higher order and one point": ("bispectrum", "distribution", "moments", "peaks", "minima", "minkowski", "shares"),
     "Haloes": ("haloes", "profiles", "bias"),
     "Motions": ("flows", "pairwise"),
 }
 
-WHAT_IS_RUN = (
-    "audit",
-    "cosmology",
-    "models",
-    "pairs",
-    "seeds",
-    "simulation",
-    "superresolution",
-)  # decide which files there are
+# what decides which files there are
+WHAT_IS_RUN = ("audit", "cosmology", "models", "pairs", "seeds", "simulation", "superresolution")
 SECTIONS = {
     "simulate": ("cosmology", "device", "simulation"),
     "pair": ("pairs", "simulation"),
@@ -51,8 +41,6 @@ SECTIONS = {
     "cost": WHAT_IS_RUN,
     "report": tuple(Config.model_fields),
 }
-
-
 TRUTH = "high"
 
 

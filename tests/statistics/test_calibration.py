@@ -13,7 +13,7 @@ from supercosm.statistics.power import power, transform
 
 BOX = 50.0
 EDGES = np.array([0.5, 8, 16, 24])
-CELLWISE = ["crps", "spread_skill", "ranks", "rank_histogram", "reliability"]
+CELLWISE = ["crps", "spread_skill", "ranks", "rank_histogram"]
 
 
 def ensemble(size, cells, spread=1.0, bias=0.0, seed=0):
@@ -169,31 +169,6 @@ def test_coverage_is_the_share_between_quantiles():
     assert calibration.coverage(np.array([1, 2, 3, 4]), 10.0, [0.5]).found == pytest.approx([0.25], rel=1e-12)
 
 
-def test_reliability_by_hand():
-    """Events: 0, 0, 1, 1, 2, 2 among the samples; 0, 1, 0, 1, 1, 1 in the truth. A value at the threshold is none.
-
-    Together 1, 2, 1, 2 cells have 0, 1, 2, 3 events: if calibrated, the truth has it in t/3 of those with t.
-    """
-    samples = np.array([[0, 0, 2, 2, 2, 2], [0, 1, 0, 0, 2, 2.0]])
-    found = calibration.reliability(samples, np.array([0, 2, 1, 2, 2, 2.0]), 1.0)
-    assert [found.forecast.tolist(), found.cells.tolist()] == [[0, 0.5, 1], [2, 2, 2]]
-    assert found.observed == pytest.approx([1 / 2, 1 / 2, 1])
-    assert found.expected == pytest.approx([2 / 5, 1 / 3, 6 / 7])
-    never = calibration.reliability(samples, np.ones(6), 3.0)
-    assert never.cells.tolist() == [6, 0, 0]
-    assert np.array_equal([never.observed, never.expected], [[0, np.nan, np.nan]] * 2, equal_nan=True)
-
-
-def test_calibrated_events_follow_the_rule_of_succession():
-    """Probabilities uniform in [0, 1]: after s of S events the next has (s + 1)/(S + 2) (Laplace); 4.5 errors."""
-    generator = np.random.default_rng(8)
-    draws = generator.random(150_000) - generator.random((5, 150_000))
-    found = calibration.reliability(draws[1:], draws[0], 0.0)
-    share = (np.arange(5) + 1) / 6
-    for values in (found.observed, found.expected):
-        assert np.all(np.abs(values - share) < 4.5 * np.sqrt(share * (1 - share) / found.cells))
-
-
 def test_curves_of_a_calibrated_ensemble_follow_student():
     """z has Student's t distribution with S − 1 = 7 degrees of freedom, √(7/5) its rms: 1 % with 12 000 curves' bins.
 
@@ -281,7 +256,7 @@ def test_impossible_ensembles_are_refused(name):
         (good, lost, "1 values of the truth are NaN or infinite"),
     ):
         with pytest.raises(DataError, match=message):
-            getattr(calibration, name)(samples, target, *([0.0] if name == "reliability" else []))
+            getattr(calibration, name)(samples, target)
 
 
 def test_other_impossible_input_is_refused():

@@ -155,27 +155,6 @@ def test_uniform_flow_is_found_in_every_cell(count):
     (x, _), speed = cloud(count), np.array([100, 0, -250])
     found = dynamics.mesh_velocity(x, np.tile(speed, (count, 1)), BOX, 16)
     assert np.allclose(found, speed[:, None, None, None], rtol=1e-5, atol=0)
-    assert dynamics.bulk_flow(found, BOX, [1.0, 1000]) == pytest.approx(np.linalg.norm([speed] * 2, axis=1), rel=1e-5)
-
-
-@pytest.mark.parametrize(("cells", "waves"), [(12, (2, 1, -1)), (13, (0, 0, 3)), (13, (3, 0, 0)), (8, (1, 0, 4))])
-def test_bulk_flow_of_a_plane_wave(cells, waves):
-    """Its rms |e|/√2 is damped by 3 (sin x − x cos x)/x³, x = kR; uniform flow adds in quadrature. Float32: 1e-6."""
-    field, _ = wave(waves, (3.0, -1, 2), cells)
-    radii = np.array([2.0, 5, 11])
-    x = 2 * np.pi / BOX * np.linalg.norm(waves) * radii
-    window = 3 * (np.sin(x) - x * np.cos(x)) / x**3
-    assert dynamics.bulk_flow(field, BOX, radii) == pytest.approx(np.sqrt(7) * np.abs(window), rel=1e-5, abs=1e-6)
-    found = dynamics.bulk_flow(field + np.array([0, 4.0, 0])[:, None, None, None], BOX, radii)
-    assert found == pytest.approx(np.sqrt(16 + 7 * window**2), rel=1e-5)
-
-
-@pytest.mark.parametrize("cells", [8, 9])
-def test_bulk_flow_of_small_spheres_is_the_rms(cells):
-    """Parseval: every mode counts, conjugates and Nyquist planes once each. Float32 leaves 1e-6."""
-    field = torch.randn((3, cells, cells, cells), generator=torch.Generator().manual_seed(3)) + 0.2
-    rms = float((field.double() ** 2).sum(0).mean().sqrt())
-    assert dynamics.bulk_flow(field, BOX, np.array([1e-3])) == pytest.approx([rms], rel=1e-5)
 
 
 @pytest.mark.parametrize("edges", [(0, 0.4, 0.7), (0, 1, 2, 4), (3, 8, 16), (1, 10, 17, 25.0)])
@@ -248,7 +227,7 @@ def test_same_bits_on_any_number_of_threads():
             flow = dynamics.compare_flows(velocity, velocity, BOX, np.array([0.5, 3, 8]))
             pairs = dynamics.pairwise_velocity(x, v, BOX, np.array([1.0, 2, 5]))
             arrays = [velocity, dynamics.paint_momentum(x, v, BOX, 16), pairs.mean, pairs.radial, pairs.transverse]
-            arrays += [flow.divergence.first, flow.curl.first, dynamics.bulk_flow(velocity, BOX, np.array([5.0]))]
+            arrays += [flow.divergence.first, flow.curl.first]
             found.append(np.concatenate([np.asarray(one).ravel() for one in arrays]))
     finally:
         numba.set_num_threads(before)
@@ -291,8 +270,3 @@ def test_other_impossible_input_is_refused():
         message = "1536 values of the vector field are NaN" if bad is broken else "is not on a cubic mesh"
         with pytest.raises(DataError, match=message):
             dynamics.compare_flows(np.zeros(bad.shape), bad, BOX, edges)
-        with pytest.raises(DataError, match=message):
-            dynamics.bulk_flow(bad, BOX, np.ones(1))
-    for radius in (0.0, -1.0, np.nan):
-        with pytest.raises(DataError, match="radii must be above 0"):
-            dynamics.bulk_flow(field, BOX, np.array([1.0, radius]))

@@ -172,37 +172,6 @@ def _effective(found: np.ndarray, size: int, blocks: int) -> float:
     return found.size / max(1.0, found.size * variance * (size + 1) / size)
 
 
-@dataclass(frozen=True)
-class Reliability:
-    """How often events of forecast probability s/S happen: each array (S + 1,), for s = 0…S samples with the event.
-
-    cells: number of such cells. observed: share of them with the event in the truth. expected: the same if calibrated.
-    NaN where there are no such cells.
-    """
-
-    forecast: np.ndarray
-    cells: np.ndarray
-    observed: np.ndarray
-    expected: np.ndarray
-
-
-def reliability(samples: np.ndarray, truth: np.ndarray, threshold: float) -> Reliability:
-    """Compare forecast and observed frequency of the event x > threshold over all cells.
-
-    Finite S bends the expected curve away from the diagonal: of the cells with t events among truth and samples, a
-    share t/(S + 1) has it in the truth if calibrated. Raises DataError as `crps`.
-    """
-    samples, truth = _ensemble(samples, truth)
-    joint = np.zeros((2, (size := len(samples)) + 1))
-    for _, x, y in _blocks(samples, truth):
-        outcome = (x > threshold).sum(0) + (size + 1) * (y > threshold)
-        joint += np.bincount(outcome, minlength=joint.size).reshape(joint.shape)
-    pooled = np.append(joint[0], 0) + np.append(0, joint[1])
-    s = np.arange(size + 1)
-    yes, no = pooled[1:] * (s + 1) / (size + 1), pooled[:-1] * (size + 1 - s) / (size + 1)
-    return Reliability(s / size, joint.sum(0).astype(int), _share(joint[1], joint.sum(0)), _share(yes, yes + no))
-
-
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
 

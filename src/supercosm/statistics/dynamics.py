@@ -1,4 +1,4 @@
-"""Dynamics: power of velocities and displacements, of their divergence and curl; pairwise velocities; bulk flow.
+"""Dynamics: power of velocities and displacements, of their divergence and curl; and pairwise velocities.
 
 Convention: θ = −∇·v/(a H f) and ω = ∇×v/(a H f), with v the peculiar velocity [km/s], ∇ comoving [h/Mpc] and a H f
 from `growing_rate` [km/s per Mpc/h]: both are pure numbers, and to first order θ = δ and ω = 0. Of a
@@ -14,7 +14,6 @@ import numba
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
-from scipy.special import spherical_jn
 
 from supercosm import noise
 from supercosm.config import Cosmology
@@ -144,25 +143,6 @@ def mesh_velocity(positions: np.ndarray, velocities: np.ndarray, box_size: float
         nearest = cKDTree(positions, boxsize=box_size).query(centres, workers=numba.get_num_threads())[1]
         velocity[:, empty[0], empty[1], empty[2]] = torch.from_numpy(velocities[nearest].T.copy())
     return velocity
-
-
-def bulk_flow(velocity: Field, box_size: float, radii: np.ndarray) -> np.ndarray:
-    """Compute the rms over the box of the mean velocity in spheres of given radii [Mpc/h]: (radii,) [km/s].
-
-    velocity: (3, m, m, m) [km/s] on a mesh. The square is Σ_k |v_k|² W²(kR), W(x) = 3 j₁(x)/x, of all three components
-    together; the box's own mean (k = 0) is part of it. Raises DataError on other shapes, NaN and radii not above zero.
-    """
-    velocity, radii = _vector_field(velocity), np.asarray(radii, float)
-    if not np.all(radii > 0):
-        raise DataError(f"bulk flow was asked in spheres of {radii.tolist()} Mpc/h; radii must be above 0")
-    cells = velocity.shape[-1]
-    squared = sum(m.real.double() ** 2 + m.imag.double() ** 2 for m in transform(velocity, 3, cells // 2))
-    squared[..., 1 : (cells + 1) // 2] *= 2  # modes whose conjugates are not stored
-    whole = np.abs(np.fft.fftfreq(cells, 1 / cells)).round().astype(int)
-    n2 = (whole**2)[:, None, None] + (whole**2)[:, None] + np.arange(cells // 2 + 1) ** 2
-    shells = np.bincount(n2.ravel(), squared.numpy().ravel())
-    x = np.maximum(2 * np.pi / box_size * np.sqrt(np.arange(len(shells))) * radii[:, None], 1e-6)
-    return np.sqrt((3 * spherical_jn(1, x) / x) ** 2 @ shells)
 
 
 @dataclass(frozen=True)
