@@ -36,6 +36,7 @@ include: "workflow/rules/superresolve.smk"
 include: "workflow/rules/compare.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/variants.smk"
+include: "workflow/rules/compress.smk"
 include: "workflow/rules/report.smk"
 
 

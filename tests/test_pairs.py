@@ -201,3 +201,20 @@ def test_upsampled_low_run_and_high_run_have_no_shift_between_them(file):
     phase = np.angle(smooth[:, large] * true[:, large].conj())
     weight = np.abs(true[:, large]) ** 2
     assert np.sqrt((weight * phase**2).sum() / weight.sum()) < 0.05
+
+
+def test_a_bound_makes_files_smaller_and_is_kept(boxes, tmp_path):
+    bound = 0.02
+    low, high = (boxes.snapshot(TEST_SEED, resolution) for resolution in ("low", "high"))
+    make_pairs(low, high, tmp_path / "small.hdf5", 4, bound)
+    plain, small = PairFile(boxes.pairs(TEST_SEED)), PairFile(tmp_path / "small.hdf5")
+    for group in ("low", "high", "initial"):
+        error = np.abs(plain.read(f"{group}/displacement") - small.read(f"{group}/displacement"))
+        assert 0.1 * bound < error.max() <= bound
+    velocity = np.abs(plain.read("high/velocity") - small.read("high/velocity"))
+    assert 10 * bound < velocity.max() <= 100 * bound
+    for name in ("high/density", "high/slabs", "initial/overdensity"):
+        np.testing.assert_array_equal(plain.read(name), small.read(name))
+    assert small.path.stat().st_size < 0.6 * plain.path.stat().st_size
+    block = small.block("high/displacement", (30, 5, 5), 6)
+    assert np.abs(block - plain.block("high/displacement", (30, 5, 5), 6)).max() <= bound

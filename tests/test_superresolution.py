@@ -90,6 +90,20 @@ def test_tiles_leave_no_seams(models, low, name):
             assert (error < 1e-3 * added).all()
 
 
+@pytest.mark.parametrize(("name", "tile", "computed"), [("white", 16, 32), ("white", 8, 48), ("white slabs", 8, 32)])
+def test_the_whole_box_is_computed_without_a_halo(models, low, monkeypatch, name, tile, computed):
+    model = sc.load_model(models / name)
+    sides, forward = set(), type(model.network).forward
+
+    def record(self, x, *rest):
+        sides.update(x.shape[2:])
+        return forward(self, x, *rest)
+
+    monkeypatch.setattr(type(model.network), "forward", record)
+    superresolve(low, model, tile=tile)
+    assert sides == {computed}
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_a_sample_is_a_function_of_its_seed(models, low, name):
     model = sc.load_model(models / name)
@@ -227,11 +241,11 @@ def test_the_order_of_the_particles_does_not_matter(models, boxes, low, tmp_path
 
 
 def test_a_box_smaller_than_the_halo_is_done_as_a_whole(boxes, tmp_path):
-    """The halo then wraps around the box more than once."""
+    """What the network reaches then wraps around the box more than once."""
     model = random_model(boxes, tmp_path / "deep", network={"levels": 3, "blocks": 1}, training={"crop": 32})
     low = read_snapshot(boxes.snapshot(TEST_SEED, "low"))
-    sampler = Sampler(low, model, Options())
-    assert sampler.halo >= low.side
+    _, halo = model.card.settings.network.tiling(2)
+    assert halo >= low.side
     outcome = superresolve(low, model)
     # periodic: rolling the input by one unit rolls the output
     by = model.network.unit // 2

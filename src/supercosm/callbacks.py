@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import logging
 import time
 import zipfile
@@ -18,13 +17,9 @@ from supercosm.config import AnyModel
 from supercosm.errors import DataError
 from supercosm.families import Family
 from supercosm.files import whole
+from supercosm.history import COLUMNS, write_history
 
 log = logging.getLogger("supercosm")
-
-COLUMNS = (
-    *("step", "seconds", "learning_rate", "train_loss", "validation_loss", "crops_per_second"),
-    *("critic_loss", "critic_real", "critic_fake", "penalty", "adversarial_loss"),
-)
 
 
 class WholeCheckpoints(TorchCheckpointIO):
@@ -97,12 +92,3 @@ class History(Callback):
                 f"the training loss became {row['train_loss']} before step {step}; lower training.learning_rate "
                 f"({training.learning_rate:g}) or the adversarial weight, then run again"
             )
-
-
-def write_history(path: Path, rows: list[dict[str, float]]) -> None:
-    """Write history rows as CSV; a column no row has stays out."""
-    used = [column for column in COLUMNS if any(column in row for row in rows)]
-    with whole(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, used, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from supercosm import judging
+from supercosm import compressing, judging
 from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, SupercosmError
 from supercosm.options import Cost, Files, Json, Output
@@ -68,7 +68,7 @@ def pair(
     checked = load_config(config or (), settings)
     from supercosm.pairs import make_pairs
 
-    make_pairs(low, high, output, checked.pairs.slabs)
+    make_pairs(low, high, output, checked.pairs.slabs, checked.pairs.bound)
 
 
 @app.command()
@@ -171,6 +171,12 @@ def report(
 
 
 for command in (judging.measure, judging.calibrate, judging.audit, judging.drift, judging.summarise, judging.cost):
+    app.command()(command)
+
+
+for command in (compressing.train_coder, compressing.rate_distortion, compressing.map_latents, compressing.check_maps):
+    app.command()(command)
+for command in (compressing.show_coders, compressing.compress, compressing.decompress):
     app.command()(command)
 
 

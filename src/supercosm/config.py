@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from supercosm.compression_settings import Compression
 from supercosm.errors import ConfigurationError
 from supercosm.model_settings import AnyModel, Gan, Model, Network, Training, Unet
 from supercosm.sentences import sentence
@@ -36,6 +37,7 @@ __all__ = [
     "BASELINES",
     "AnyModel",
     "Audit",
+    "Compression",
     "Config",
     "Cosmology",
     "Entry",
@@ -77,6 +79,7 @@ class Config(Settings):
     evaluation: Evaluation = Evaluation()
     statistics: Statistics = Statistics()
     audit: Audit = Audit()
+    compression: Compression = Compression()
     report: Report = Report()
 
     @model_validator(mode="after")
@@ -93,6 +96,9 @@ class Config(Settings):
         for shift in self.audit.shifts:
             self.shifted(shift)
         self._check_skew()
+        fault = self.compression.fault(self.models)
+        if fault:
+            raise ValueError(fault)
         return self
 
     def _check_skew(self) -> None:
@@ -260,7 +266,7 @@ def _read_json(text: str) -> dict[str, Any]:
 def check(content: Mapping[str, Any]) -> Config:
     """Turn a plain mapping into a Config; raise ConfigurationError with one line per mistake.
 
-    A model, or a term of a loss, that is null is left out: so an overlay can take it away.
+    A model, a term of a loss, or a coder that is null is left out: so an overlay can take it away.
     """
     try:
         return Config.model_validate(_without_nulls(content))
@@ -269,15 +275,17 @@ def check(content: Mapping[str, Any]) -> Config:
 
 
 def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
-    models = content.get("models")
-    if not isinstance(models, Mapping):
-        return dict(content)
-    kept = {
-        name: dict(model) if isinstance(model, Mapping) else model
-        for name, model in models.items()
-        if model is not None
-    }
-    for model in kept.values():
-        if isinstance(model, dict) and isinstance(model.get("loss"), Mapping):
-            model["loss"] = {term: weight for term, weight in model["loss"].items() if weight is not None}
-    return {**content, "models": kept}
+    found = dict(content)
+    if isinstance(found.get("models"), Mapping):
+        found["models"] = models = _present(found["models"])
+        for name, model in models.items():
+            if isinstance(model, Mapping) and isinstance(model.get("loss"), Mapping):
+                models[name] = {**model, "loss": _present(model["loss"])}
+    compression = found.get("compression")
+    if isinstance(compression, Mapping) and isinstance(compression.get("coders"), Mapping):
+        found["compression"] = {**compression, "coders": _present(compression["coders"])}
+    return found
+
+
+def _present(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if value is not None}

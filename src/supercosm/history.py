@@ -9,7 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from supercosm.errors import DataError
+from supercosm.files import whole
 
+COLUMNS = (
+    *("step", "seconds", "learning_rate", "train_loss", "validation_loss", "crops_per_second"),
+    *("critic_loss", "critic_real", "critic_fake", "penalty", "adversarial_loss"),
+)
 NEEDED = ("step", "train_loss")
 STILL_FALLING = 0.05  # share of the loss that the last quarter must take off to count as "still falling"
 OVERFITTING = 1.05  # validation loss over its minimum
@@ -57,6 +62,15 @@ def read_history(path: str | Path) -> History:
     except (TypeError, ValueError) as error:
         raise DataError(f"{path} holds a row that is not numbers ({error}); delete it and train again") from None
     return History(columns)
+
+
+def write_history(path: Path, rows: list[dict[str, float]]) -> None:
+    """Write history rows as CSV; a column no row has stays out."""
+    used = [column for column in COLUMNS if any(column in row for row in rows)]
+    with whole(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, used, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
 def smooth(values: np.ndarray) -> np.ndarray:

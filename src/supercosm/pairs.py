@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,26 +23,29 @@ from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot
 
 KIND = "supercosm pairs"
+SAFE = 0.99  # of the bound is what the compressor is asked for: it breaks its promise by the rounding of float32
+HUBBLE = 100  # km/s per Mpc/h: what an error of the displacement is worth in velocity
 CHUNK = 32  # cells per side of an HDF5 chunk: crops touch few, and each holds a useful amount
 
 
-def make_pairs(low: str | Path, high: str | Path, output: str | Path, slabs: int) -> None:
+def make_pairs(low: str | Path, high: str | Path, output: str | Path, slabs: int, bound: float | None = None) -> None:
     """Turn two snapshots of one seed into paired fields and write them.
 
     /low and /high hold displacement (3, n, n, n) [Mpc/h], velocity (3, n, n, n) [km/s], density 1 + δ (1, n,
     n, n) and its projections slabs (3, slabs, n, n) along x, y and z. /initial holds, where the seed is
     known, the linear displacement (3, n, n, n) [Mpc/h] of the high-resolution initial conditions at the
     snapshot's time, and of its modes beyond the low run's lattice small_scales (3, n, n, n) [Mpc/h],
-    overdensity (1, n, n, n) and slabs.
+    overdensity (1, n, n, n) and slabs. With a bound, displacements are off by that much at most [Mpc/h], velocities by
+    100 times as many km/s, and everything is compressed.
     """
     first, second = read_snapshot(low), read_snapshot(high)
     check_pair(first, second)
     with hdf5_writer(output) as file:
         for name, snapshot in (("low", first), ("high", second)):
-            _write_group(file.create_group(name), _evolved(snapshot, slabs))
+            _write_group(file.create_group(name), _evolved(snapshot, slabs), bound)
         if "seed" in second.provenance:
-            _write_group(file.create_group("initial"), _initial(first, second, slabs))
-        _write_attributes(file, first, second, slabs)
+            _write_group(file.create_group("initial"), _initial(first, second, slabs), bound)
+        _write_attributes(file, first, second, slabs, bound)
 
 
 def check_pair(low: Snapshot, high: Snapshot) -> None:
@@ -121,20 +125,35 @@ def _projections(density: np.ndarray, slabs: int) -> np.ndarray:
     return np.stack([slabs_of(density, slabs, axis) for axis in range(3)])
 
 
-def _write_group(group: h5py.Group, arrays: dict[str, np.ndarray]) -> None:
+def _write_group(group: h5py.Group, arrays: dict[str, np.ndarray], bound: float | None) -> None:
     for name, array in arrays.items():
         chunks = (1, *(min(CHUNK, size) for size in array.shape[1:]))
-        group.create_dataset(name, data=array.astype(np.float32, copy=False), chunks=chunks, fletcher32=True)
+        compression = {} if bound is None else _compression(name, bound)
+        group.create_dataset(
+            name, data=array.astype(np.float32, copy=False), chunks=chunks, fletcher32=True, **compression
+        )
 
 
-def _write_attributes(file: h5py.File, low: Snapshot, high: Snapshot, slabs: int) -> None:
+def _compression(name: str, bound: float) -> Mapping[str, Any]:
+    """Return the HDF5 filter of a field: vectors within the bound, densities as they are."""
+    import hdf5plugin
+
+    if name in ("displacement", "small_scales"):
+        return hdf5plugin.SZ3(absolute=SAFE * bound)
+    if name == "velocity":
+        return hdf5plugin.SZ3(absolute=SAFE * HUBBLE * bound)
+    return hdf5plugin.Blosc2(cname="zstd", filters=hdf5plugin.Blosc2.SHUFFLE)
+
+
+def _write_attributes(file: h5py.File, low: Snapshot, high: Snapshot, slabs: int, bound: float | None) -> None:
     file.attrs["kind"] = np.bytes_(KIND)
     file.attrs["box_size"] = high.box_size
     file.attrs["scale_factor"] = high.scale_factor
     file.attrs["low"], file.attrs["high"] = low.side, high.side
     file.attrs["slabs"] = slabs
+    file.attrs["bound"] = bound or 0.0
     file.attrs["cosmology"] = np.bytes_(high.cosmology.model_dump_json())
-    origin = provenance("pair", {"slabs": slabs}, parents=[low.provenance, high.provenance])
+    origin = provenance("pair", {"slabs": slabs, "bound": bound}, parents=[low.provenance, high.provenance])
     file.attrs["provenance"] = np.bytes_(json.dumps(origin, sort_keys=True))
     file.attrs["seed"] = high.provenance.get("seed", -1)
 
@@ -155,6 +174,8 @@ class PairFile:
             raise DataError(f"{path} is no pair file; make one with `supercosm pair`")
         self.box_size, self.scale_factor = float(attributes["box_size"]), float(attributes["scale_factor"])
         self.low, self.high = int(attributes["low"]), int(attributes["high"])
+        if attributes.get("bound", 0.0) > 0:
+            import hdf5plugin  # noqa: F401 - which tells HDF5 how to read compressed fields
         self.slabs, self.seed = int(attributes["slabs"]), int(attributes["seed"])
         self.cosmology = Cosmology.model_validate_json(attributes["cosmology"])
         self.provenance = json.loads(attributes["provenance"])

@@ -16,6 +16,7 @@ from markupsafe import Markup, escape
 
 from supercosm import figures
 from supercosm.compare import read_sample
+from supercosm.compression.section import section as compression
 from supercosm.config import Config, Entry, entries
 from supercosm.errors import DataError
 from supercosm.evaluate import FIELDS
@@ -66,6 +67,7 @@ def report(config: Config, results: str | Path, output: str | Path) -> None:
         "columns": [heading[:2] for heading in COLUMNS.values()],
         "comparisons": [_comparison(config, results, group, spectra, metrics) for group in _groups(expected, spectra)],
         "sections": sections(config, results, list(spectra["entry"]), spectra.meta["k_Nyquist_low"]),
+        "compression": compression(config, results),
         "shortcomings": shortcomings(config, results, spectra.meta["k_Nyquist_low"]),
         "benchmarks": benchmarks(results / "benchmarks"),
         "entries": {entry.name: TOLD[entry.phases] for entry in expected},

@@ -1,7 +1,7 @@
 """One super-resolved sample: a model, or a baseline, applied to a snapshot tile by tile.
 
-A cell's outcome does not depend on the tiling: halos are as wide as the network's reach, and noise and
-small-scale modes are functions of the place.
+A cell's outcome does not depend on the tiling: halos are as wide as the network's reach, a tile that is the
+whole box is periodic, and noise and small-scale modes are functions of the place.
 """
 
 from __future__ import annotations
@@ -84,7 +84,9 @@ class Sampler:
         if not self.baseline and not options.override:
             model.check_covers(snapshot)
         self.phases = self._choose_phases()
-        self.tile, self.halo = self._choose_tile()
+        self.tile, halo = self._choose_tile()
+        self.periodic = self.dimensions == 2 or self.tile == self.low  # what the network sees is the whole box
+        self.halo = 0 if self.periodic else halo
 
     @property
     def tiles(self) -> int:
@@ -113,7 +115,7 @@ class Sampler:
         return phases_of(self.snapshot) if choice == "known" else Phases(self.options.seed, stream=SAMPLE)
 
     def _choose_tile(self) -> tuple[int, int]:
-        """Return the sides of tile and halo [low-resolution cells]."""
+        """Return the sides of tiles, and of the halo that parts of a box need [low-resolution cells]."""
         step, halo = (1, 0) if self.baseline else self.settings.network.tiling(self.factor)
         tile = self.options.tile
         if tile is None:
@@ -211,23 +213,21 @@ class Sampler:
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
         )
         with exact:
-            output = self.model.network(features.encode(low, small), noise)
+            output = self.model.network(features.encode(low, small), noise, self.periodic)
         return features.decode(output.float(), low)
 
     def _projected(self, tick: Tick) -> np.ndarray:
         """Super-resolve every projected slab on its own, whole: log densities (slabs, n, n)."""
-        count, halo = self.slab_count, self.halo * self.factor
+        count = self.slab_count
         density = paint(self.snapshot.positions, self.snapshot.box_size, self.low).numpy()
         low = torch.from_numpy(log_density(slabs_of(density, count)))
         small = self._projected_modes(count)
-        rows = np.arange(-halo, self.high + halo) % self.high
-        matrix = interpolation_matrix(self.low, self.high, -halo - 1, self.high + 2 * halo + 2)
-        inner = slice(halo, halo + self.high)
+        matrix = interpolation_matrix(self.low, self.high, -1, self.high + 2)  # with a border cell, like a tile's
         out = np.empty((count, self.high, self.high), np.float32)
         for slab in range(count):
             region = (matrix @ low[slab] @ matrix.T)[None, None].to(self.device)
-            modes = None if small is None else small[slab][rows][:, rows][None, None].to(self.device)
-            out[slab] = self._apply(region, modes, (-halo, -halo, slab))[0, 0, inner, inner].cpu().numpy()
+            modes = None if small is None else small[slab][None, None].to(self.device)
+            out[slab] = self._apply(region, modes, (0, 0, slab))[0, 0].cpu().numpy()
             tick()
         return out
 

@@ -10,13 +10,18 @@ import yaml
 
 from supercosm.config import Config
 
-HEADER = "# Written by `supercosm schema`; edit src/supercosm/settings.py or model_settings.py instead.\n"
+UNIONS = {"models": ("family", "what is learnt"), "coders": ("kind", "how patches are described")}
+HEADER = "# Written by `supercosm schema`; edit src/supercosm/settings.py and the …_settings.py beside it instead.\n"
 
 
 def json_schema() -> str:
     """Return the JSON schema (draft 2020-12) of a configuration, written as YAML."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
-    schema["properties"]["models"]["additionalProperties"] = False  # names that fit no pattern are errors
+    named = (schema["properties"]["models"], schema["$defs"]["Compression"]["properties"]["coders"])
+    for section in named:
+        section["additionalProperties"] = False  # names that fit no pattern are errors
+        for pattern, union in section["patternProperties"].items():
+            section["patternProperties"][pattern] = {"anyOf": [union, {"type": "null"}]}  # null takes one away
     return HEADER + yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -35,28 +40,32 @@ def _keys(schema: dict[str, Any], node: dict[str, Any], prefix: str) -> Iterator
     for name, field in node["properties"].items():
         if "$ref" in field:
             yield from _keys(schema, _resolve(schema, field), f"{prefix}{name}.")
-        elif name == "models":
-            yield from _model_keys(schema, field)
+        elif name in UNIONS and "patternProperties" in field:
+            yield from _union_keys(schema, field, f"{prefix}{name}.<name>.", *UNIONS[name])
         else:
             yield prefix + name, field
 
 
-def _model_keys(schema: dict[str, Any], field: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the keys of every family once: those that several share, then each family's own."""
+def _union_keys(
+    schema: dict[str, Any], field: dict[str, Any], prefix: str, key: str, meaning: str
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the keys of every member of a union once: those that several share, then each one's own."""
     (union,) = field["patternProperties"].values()
-    families = union["discriminator"]["mapping"]
+    members = union["discriminator"]["mapping"]
     found = {
-        family: dict(_keys(schema, _resolve(schema, {"$ref": reference}), "models.<name>."))
-        for family, reference in families.items()
+        member: dict(_keys(schema, _resolve(schema, {"$ref": reference}), prefix))
+        for member, reference in members.items()
     }
-    yield "models.<name>.family", {"description": "what is learnt", "enum": list(families)}
+    yield f"{prefix}{key}", {"description": meaning, "enum": list(members)}
     first, *others = found.values()
-    shared = {key for key in first if all(first[key] == other.get(key) for other in others)}
-    yield from ((key, first[key]) for key in first if key in shared)
-    for family, keys in found.items():
-        for key, entry in keys.items():
-            if key not in shared and not key.endswith(".family"):
-                yield key, {**entry, "description": f"({family}) {entry.get('description', '')}"}
+    shared = {name for name in first if all(first[name] == other.get(name) for other in others)}
+    yield from ((name, first[name]) for name in first if name in shared)
+    seen: dict[str, dict[str, Any]] = {}
+    for member, keys in found.items():
+        for name, entry in keys.items():
+            if name not in shared and name != f"{prefix}{key}" and seen.get(name) != entry:
+                seen[name] = entry
+                yield name, {**entry, "description": f"({member}) {entry.get('description', '')}"}
 
 
 def _resolve(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any]:
@@ -71,7 +80,7 @@ def _values(field: dict[str, Any]) -> str:
     if field.get("type") == "array":
         return f"list of {_values(field['items'])}"
     if field.get("type") == "object":
-        return "loss: weight"
+        return "key: list of values" if "items" in field.get("additionalProperties", {}) else "loss: weight"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
     return " ".join([{"null": "none"}.get(field.get("type", ""), field.get("type", "")), *limits])

@@ -8,18 +8,29 @@ from typing import Any
 
 def sentence(error: Mapping[str, Any], schema: Callable[[], Mapping[str, Any]]) -> str:
     """Say what is wrong with a configuration; schema() is asked for the keys there are, to suggest one."""
-    # After "models" and its name, pydantic puts the family that it chose: no key of the file.
-    location = [part for i, part in enumerate(error["loc"]) if not (error["loc"][0] == "models" and i == 2)]
+    location = _without_tags(error["loc"])
     where = ".".join(str(part) for part in location)
+    named = bool(location) and (location[0] == "models" or location[:2] == ["compression", "coders"])
     if error["type"] == "extra_forbidden":
         return f"unknown configuration key '{where}'{_suggestion(error['loc'], schema())}"
     if error["type"] == "union_tag_not_found":
-        return f"{where} lacks its family; add family: unet or family: gan"
+        if location[0] == "models":
+            return f"{where} lacks its family; add family: unet or family: gan"
+        return f"{where} lacks its kind; add one, like kind: pca"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
-        return f"{where}: {message}" if location and location[0] == "models" else message
+        return f"{where}: {message}" if named else message
     given = error.get("ctx", {}).get("tag", error["input"])
     return f"{where}: {message} (given: {given!r})" if where else f"{message} (given: {given!r})"
+
+
+def _without_tags(location: tuple) -> list:
+    """Leave out what pydantic puts after the name of a model or a coder: its family or kind, no key of the file."""
+    places = {("models",): 2, ("compression", "coders"): 3}
+    for start, place in places.items():
+        if location[: len(start)] == start:
+            return [part for i, part in enumerate(location) if i != place]
+    return list(location)
 
 
 def _suggestion(location: tuple, schema: Mapping[str, Any]) -> str:

@@ -206,6 +206,12 @@ class Report(Settings):
 
 
 class Pairs(Settings):
-    """Projected slabs for two-dimensional models."""
+    """What pair files hold besides the fields of both runs, and how."""
 
     slabs: int = Field(8, ge=1, description="slabs per box along each axis, for models with dimensions: 2")
+    bound: float | None = Field(
+        None,
+        gt=0,
+        description="largest error of displacements in pair files [Mpc/h], of velocities 100 times as many km/s: "
+        "they are compressed; none: stored as they are",
+    )

@@ -6,11 +6,13 @@ Snakemake reruns a job when this text changes, so it holds what the result depen
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from supercosm.config import Config, entries
+from supercosm.errors import ConfigurationError
 from supercosm.variants import skewed
 
 OF_FIELDS = ("spectrum", "bispectrum", "moments", "distribution", "extrema", "minkowski", "web")
@@ -134,4 +136,51 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     plain = json.loads(json.dumps(part, sort_keys=True))
     if "models" in part:  # they keep their order, in which figures and tables show them
         plain["models"] = {name: plain["models"][name] for name in part["models"]}
+    if "compression" in part:  # and so do coders
+        plain["compression"]["coders"] = {
+            name: plain["compression"]["coders"][name] for name in part["compression"]["coders"]
+        }
     return json.dumps(plain)
+
+
+def compression_figures(config: Config) -> tuple[str, ...]:
+    """List the figures of compression that a configuration gets, as their files are named after `compression_`.
+
+    Raises ConfigurationError where there are coders, but none of projected patches, which most figures show.
+    """
+    coders = config.compression.expanded()
+    if not coders:
+        return ()
+    if all(coder.dimensions == 3 for coder in coders.values()):
+        raise ConfigurationError(
+            "compression.coders has none of projected patches; add one, like pca64: {kind: pca, dimensions: 2}"
+        )
+    drawn = [name for name, coder in coders.items() if coder.kind == "variational" and coder.dimensions == 2]
+    found = ["unexplained", "patches", "box", "particles", "gallery"]
+    found += [f"{figure}_{name}" for name in drawn for figure in ("prior", "walks")]
+    found += ["losses"] if any(hasattr(coder, "fit") for coder in coders.values()) else []
+    sweeps = [getattr(coder, "sweep", {}) for coder in config.compression.coders.values() if coder.dimensions == 2]
+    found += ["sweep"] if any(len(sweep.get("learning_rate", ())) > 1 for sweep in sweeps) else []
+    mapped = config.compression.maps.coders
+    return (*found, *(f"maps_{name}" for name in mapped), *(["sanity"] if mapped else []))
+
+
+def compression_settings(
+    config: Config, keys: tuple[str, ...], coders: Sequence[str] = (), environment: bool = False
+) -> str:
+    """Return settings of a stage of compression as sorted JSON: these keys, and some coders of those expanded.
+
+    environment: with what decides on voids, sheets, filaments and knots.
+    """
+    compression = config.compression
+    part = {key: compression.model_dump(mode="json")[key] for key in keys}
+    if coders:
+        found = compression.expanded()
+        part["coders"] = {name: found[name].model_dump(mode="json") for name in coders}
+    if "maps" in part:
+        part["maps"]["coders"] = []  # whose latents are mapped decides which jobs there are, not what one does
+    full = {"compression": part, "audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
+    if environment:
+        shared = ("environment_radius", "environment_threshold")
+        full["statistics"] = {key: getattr(config.statistics, key) for key in shared}
+    return json.dumps(full, sort_keys=True)

@@ -20,7 +20,7 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader, Subset
 
-from supercosm.callbacks import History, WholeCheckpoints, write_history
+from supercosm.callbacks import History, WholeCheckpoints
 from supercosm.config import AnyModel, Config, Training
 from supercosm.crops import Crops, StepSampler, check_files
 from supercosm.device import choose_device
@@ -29,7 +29,7 @@ from supercosm.familiarity import describe
 from supercosm.families import Family, build_family
 from supercosm.features import Features, Scales, measure_scales
 from supercosm.files import locked, whole, write_json
-from supercosm.history import diagnose
+from supercosm.history import diagnose, write_history
 from supercosm.losscurve import loss_curve
 from supercosm.model import ModelCard, build_network, load_model, save_model
 from supercosm.pairs import CHUNK, PairFile

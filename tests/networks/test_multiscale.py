@@ -2,10 +2,12 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
-from supercosm.networks.multiscale import MultiScale, fold, unfold
+from supercosm.cellnoise import CellNoise
+from supercosm.networks.multiscale import MultiScale, fold, unfold, wrap
 
 SHAPES = list(itertools.product((1, 2, 3), (1, 2), (1, 2)))  # levels, blocks, patch
 
@@ -67,6 +69,35 @@ def test_a_region_with_halo_gives_what_the_whole_gives(dimensions, levels):
     cut = (..., *(slice(halo, 3 * halo + unit),) * dimensions)
     inner = (..., *(slice(halo, halo + unit),) * dimensions)
     torch.testing.assert_close(net(x[cut], None)[inner], whole[cut][inner], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 4, 5, 6), (1, 2, 1, 1, 1)])
+def test_wrapped_cells_are_those_of_the_other_end(shape):
+    x = torch.randn(shape)
+    wrapped = wrap(x)
+    border = [(0, 0)] * 2 + [(1, 1)] * (x.ndim - 2)
+    assert torch.equal(wrapped, torch.from_numpy(np.pad(x.numpy(), border, mode="wrap")))
+    layout = torch.channels_last_3d if x.ndim == 5 else torch.channels_last
+    assert wrapped.is_contiguous(memory_format=layout)
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+@pytest.mark.parametrize("levels", [1, 2])
+@pytest.mark.parametrize("dimensions", [2, 3])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-5)])
+def test_a_periodic_box_is_a_tile_with_a_periodic_halo(dimensions, levels, noisy, dtype, tolerance):
+    """Differences are rounding errors of outputs of order one; zeros beyond the box would change it by far more."""
+    net = network(dimensions, levels=levels, blocks=1, patch=2, noisy=noisy).to(dtype)
+    side, reach = 4 * net.unit, net.reach
+    x = torch.randn(1, 2, *(side,) * dimensions, dtype=dtype)
+    index = torch.arange(-reach, side + reach) % side
+    tile = x
+    for axis in range(2, x.ndim):
+        tile = tile.index_select(axis, index)
+    of_tile, of_box = (CellNoise([5], [(start,) * dimensions], side) if noisy else None for start in (-reach, 0))
+    expected = net(tile, of_tile)[(..., *(slice(reach, reach + side),) * dimensions)]
+    torch.testing.assert_close(net(x, of_box, periodic=True), expected, rtol=0, atol=tolerance)
+    assert (net(x, of_box) - expected).abs().max() > 0.1
 
 
 @pytest.mark.parametrize(("dimensions", "levels"), [(2, 1), (2, 3), (3, 2)])

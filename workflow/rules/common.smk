@@ -11,7 +11,14 @@ try:
     from supercosm.errors import SupercosmError
     from supercosm.files import locked
     from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES
-    from supercosm.stages import figures_of, measured, stage_settings, tables_of
+    from supercosm.stages import (
+        compression_figures,
+        compression_settings,
+        figures_of,
+        measured,
+        stage_settings,
+        tables_of,
+    )
     from supercosm.variants import skewed, variants
 except ImportError as error:
     raise WorkflowError(f"{error}: install the package first, `pip install -c constraints.txt -e .`")
@@ -37,6 +44,10 @@ SHIFTED = [
     if entry.model and entry.scale_factor == CONFIG.simulation.scale_factors[-1]
 ]
 SKEWED = skewed(CONFIG)
+CODERS = CONFIG.compression.expanded()
+DENSE_CODERS = [name for name, coder in CODERS.items() if coder.kind == "dense"]
+SMALL_CODERS = [name for name, coder in CODERS.items() if coder.kind in ("pca", "downsample", "dense")]
+LARGE_CODERS = [name for name in CODERS if name not in SMALL_CODERS]
 FIGURES = [(section, name) for section, names in figures_of(CONFIG).items() for name in names]
 SUMMARIES = list(tables_of(CONFIG, Path(RESULTS)))
 TAGS = [CONFIG.simulation.tag(a) for a in CONFIG.simulation.scale_factors]
@@ -209,6 +220,84 @@ def judgement_tables():
     return tables + (["<results>/evaluation/drift.ecsv"] if drift_tables() else [])
 
 
+def coder_settings(wildcards):
+    return compression_settings(CONFIG, ("patches",), [wildcards.coder])
+
+
+def pairs_for_coders(role):
+    """Return the pair files of one role's seeds at the last output, whose patches coders learn from."""
+    return expand("<results>/pairs/{seed}.hdf5", seed=getattr(CONFIG.seeds, role))
+
+
+def coders_folder(wildcards, output):
+    """Return the folder that holds a folder for each coder."""
+    return str(Path(output.weights[0]).parents[1])
+
+
+def test_boxes():
+    return expand("<results>/simulations/{seed}/high.hdf5", seed=CONFIG.seeds.test)
+
+
+def coders_of(dimensions):
+    names = [name for name, coder in CODERS.items() if coder.dimensions == dimensions]
+    return expand("<results>/compression/coders/{coder}/model.safetensors", coder=names)
+
+
+def coders_of_arena(wildcards):
+    return coders_of(3 if wildcards.arena == "box" else 2)
+
+
+def boxes_of_arena(wildcards):
+    """Return the test boxes: all of them for patches, the first to be compressed whole."""
+    return test_boxes()[: 1 if wildcards.arena == "box" else None]
+
+
+def coders_of_patches(wildcards):
+    return coders_of(2)
+
+
+def folders(option, name):
+    """Return a parameter function: `option folder` for the folder of each file of one named input."""
+
+    def flags(wildcards, input):
+        return [part for file in getattr(input, name) for part in (option, str(Path(file).parent))]
+
+    return flags
+
+
+def prediction_of(wildcards):
+    """Return the super-resolved box that predicts the displacement of the first test box, if one is asked for."""
+    predictor = CONFIG.compression.predictor
+    names = [entry.name for entry in ENTRIES.values() if entry.model == predictor]
+    return (
+        [f"<results>/superresolved/{names[0]}/{CONFIG.seeds.test[0]}/1.hdf5"] if predictor and names else []
+    )
+
+
+def mapped_runs():
+    """Return true runs of the first test seed in every cosmology that is run."""
+    seed = CONFIG.seeds.test[0]
+    shifted = of_kind("shift") if CONFIG.audit.seeds else []
+    return [f"<results>/simulations/{seed}/high.hdf5"] + [
+        f"<results>/variants/{name}/{seed}/high.hdf5" for name in shifted
+    ]
+
+
+def map_settings():
+    return compression_settings(CONFIG, ("patches", "maps"), environment=True)
+
+
+def compression_results():
+    """Return what the stage of compression writes for the report; nothing where no coder is asked for."""
+    if not CODERS:
+        return []
+    found = [f"<results>/compression/{arena}.ecsv" for arena in ("patches", "box", "particles", "prior")]
+    found += expand("<results>/compression/maps/{coder}.ecsv", coder=CONFIG.compression.maps.coders)
+    found += ["<results>/compression/sanity.ecsv"] if CONFIG.compression.maps.coders else []
+    cards = expand("<results>/compression/coders/{coder}/model.json", coder=CODERS)
+    return found + cards + ["<results>/compression/gallery.hdf5"]
+
+
 def pictured(wildcards):
     """Return the snapshots that the report shows: those of the first test seed."""
     seed = CONFIG.seeds.test[0]
@@ -226,7 +315,7 @@ def everything(wildcards):
     """Return what a finished run holds, so that whatever is deleted of it is made again."""
     models = expand("<results>/models/{model}/model.safetensors", model=CONFIG.models)
     comparisons = expand("<results>/comparisons/{entry}/{seed}.ecsv", entry=ENTRIES, seed=CONFIG.seeds.test)
-    return models + comparisons + judgement_tables()
+    return models + comparisons + judgement_tables() + compression_results()
 
 
 def cost_files():

@@ -6,6 +6,7 @@ rule report:
             "<results>/models/{model}/{file}", model=CONFIG.models, file=["model.json", "history.csv"]
         ),
         judgement=judgement_tables(),
+        compression=compression_results(),
         pictured=pictured,
     output:
         page=report(
@@ -42,6 +43,15 @@ rule report:
                 labels={"figure": name.replace("_", " ")},
             )
             for section, name in FIGURES
+        ],
+        compression=[
+            report(
+                f"<results>/figures/compression_{name}.png",
+                caption="../report/compression.rst",
+                category="Compression",
+                labels={"figure": name.replace("_", " ")},
+            )
+            for name in checked(compression_figures, CONFIG)
         ],
     log:
         "<results>/logs/report/report.log",

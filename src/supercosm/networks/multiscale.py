@@ -39,6 +39,22 @@ def unfold(x: Tensor, patch: int) -> Tensor:
     return x.permute(0, 1, *order).reshape(b, c // patch**d, *(size * patch for size in sizes))
 
 
+def wrap(x: Tensor) -> Tensor:
+    """Add a periodic cell at both ends of every axis: (b, c, n, …) → (b, c, n + 2, …).
+
+    The outcome is laid out channels last: the channels-first copy that circular padding makes would slow the
+    convolution of it down on a CPU, several times.
+    """
+    dimensions = x.ndim - 2
+    shape = (*x.shape[:2], *(size + 2 for size in x.shape[2:]))
+    padded = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=_layout(dimensions))
+    padded[(..., *(slice(1, -1),) * dimensions)] = x
+    for axis in range(2, x.ndim):  # edges and corners are whole once the last axis is
+        padded.select(axis, 0).copy_(padded.select(axis, -2))
+        padded.select(axis, -1).copy_(padded.select(axis, 1))
+    return padded
+
+
 class Block(nn.Module):
     """Residual block: 3ᵈ convolution, optional noise, SiLU, pointwise convolution that starts at zero.
 
@@ -55,9 +71,9 @@ class Block(nn.Module):
         nn.init.zeros_(self.pointwise.bias)
         self.amplitude = nn.Parameter(torch.zeros(1, channels, *(1,) * dimensions)) if noisy else None
 
-    def forward(self, x: Tensor, noise: Callable[[Tensor], Tensor] | None) -> Tensor:
+    def forward(self, x: Tensor, noise: Callable[[Tensor], Tensor] | None, periodic: bool = False) -> Tensor:
         """Transform (b, c, …) to the same shape; `noise(like)` gives (b, 1, …)."""
-        h = self.spatial(x)
+        h = _convolve(self.spatial, x, periodic)
         if self.amplitude is not None and noise is not None:
             h = h + self.amplitude * noise(h)
         return x + self.pointwise(functional.silu(h))
@@ -106,13 +122,14 @@ class MultiScale(nn.Module):
         """Cells beyond a region that can influence the output inside it."""
         return self.shape.reach
 
-    def forward(self, x: Tensor, noise: Noise | None = None) -> Tensor:
-        """Map (b, inputs, n, …) to (b, outputs, n, …), n a multiple of `unit`, padded with zeros."""
-        x = self.stem(fold(x, self.patch).contiguous(memory_format=_layout(self.dimensions)))
+    def forward(self, x: Tensor, noise: Noise | None = None, periodic: bool = False) -> Tensor:
+        """Map (b, inputs, n, …) to (b, outputs, n, …), n a multiple of `unit`; zeros lie beyond, or x again."""
+        x = fold(x, self.patch).contiguous(memory_format=_layout(self.dimensions))
+        x = _convolve(self.stem, x, periodic)
         skips, site = [], 0
         for level in range(self.levels):
             for block in self.encoder[level]:
-                x, site = block(x, _injection(noise, site, self.patch * 2**level)), site + 1
+                x, site = block(x, _injection(noise, site, self.patch * 2**level), periodic), site + 1
             if level < self.levels - 1:
                 skips.append(x)
                 x = self.down[level](x)
@@ -120,9 +137,17 @@ class MultiScale(nn.Module):
         for level in reversed(range(self.levels - 1)):
             x = self.up[level](x) + skips[level]
             for block in self.decoder[level]:
-                x, site = block(x, _injection(noise, site, self.patch * 2**level)), site + 1
+                x, site = block(x, _injection(noise, site, self.patch * 2**level), periodic), site + 1
             output = output + unfold(self.heads[level](x), self.patch * 2**level)
         return output
+
+
+def _convolve(layer: nn.Module, x: Tensor, periodic: bool) -> Tensor:
+    """Apply a 3ᵈ convolution, made to pad by a zero cell, to a tile or to a periodic box."""
+    if not periodic:
+        return layer(x)
+    convolution = functional.conv3d if x.ndim == 5 else functional.conv2d
+    return convolution(wrap(x), layer.weight, layer.bias)
 
 
 def _injection(noise: Noise | None, site: int, stride: int) -> Callable[[Tensor], Tensor] | None:

@@ -1,0 +1,1 @@
+"""Latent compression: how few numbers describe a patch of the density field, and what is lost."""

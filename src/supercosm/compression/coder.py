@@ -1,0 +1,157 @@
+"""Coder folders: a trained coder with its card, applied to log density in physical units."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import Field, ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from supercosm.compression_settings import AnyCoder, Dense, Downsample, Pca, Variational
+from supercosm.errors import DataError
+from supercosm.files import sha256, whole, write_json
+from supercosm.networks import autoencoders
+from supercosm.settings import Settings
+
+WEIGHTS, CARD = "model.safetensors", "model.json"
+CHUNK = 512  # patches that pass through a network at once
+
+
+class CoderCard(Settings):
+    """What a coder is, and what it was made from."""
+
+    name: str
+    settings: AnyCoder
+    patch: int = Field(description="cells per side of a patch")
+    cell: float = Field(description="cell size [Mpc/h]")
+    thickness: float = Field(description="thickness of its slabs [Mpc/h]; the cell size for blocks of the volume")
+    offset: float = Field(description="log density that is 0 for the network")
+    factor: float = Field(description="log density per unit of the network")
+    seeds: dict[str, list[int]] = Field(description="seeds of the boxes it was trained and validated on")
+    parameters: int
+    dead_latents: int = Field(description="latents that never change on the validation patches")
+    information: list[float] = Field(description="Kullback–Leibler term of each latent [nats]; of variational coders")
+    diagnosis: str = Field(description="what the loss curve shows")
+    training_seconds: float
+    provenance: dict[str, Any]
+    weights_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Coder:
+    """A coder ready to be applied. All its arrays are log density, as `fields.log_density` makes it.
+
+    grain: (k,) size that a step of quantisation has for each latent, so that all of them err alike in the patch.
+    residual_power: (p, …) mean |FFT|² of what the coder loses of a validation patch, in units of the network.
+    """
+
+    card: CoderCard
+    network: nn.Module
+    grain: Tensor
+    residual_power: Tensor
+
+    @torch.no_grad()
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the latents (b, k) of patches (b, 1, p, …); (b, k, m, …) of m blocks a side, for coders of blocks."""
+        x = (x - self.card.offset) / self.card.factor
+        return torch.cat([self.network.encode(part) for part in x.split(CHUNK)])
+
+    @torch.no_grad()
+    def decode(self, z: Tensor) -> Tensor:
+        """Return patches (b, 1, p, …) of latents."""
+        x = torch.cat([self.network.decode(part) for part in z.split(CHUNK)])
+        return x * self.card.factor + self.card.offset
+
+    @property
+    def variational(self) -> bool:
+        """Whether its latents have a prior to draw from."""
+        return isinstance(self.card.settings, Variational)
+
+    @torch.no_grad()
+    def draw(self, count: int, seed: int) -> tuple[Tensor, Tensor]:
+        """Draw patches (count, 1, p, …) from the prior of a variational coder: its means, and samples.
+
+        Samples add the Gaussian noise of the likelihood, with the measured spectrum of what the coder loses; without
+        it, they lack what the latents do not hold (as in a linear-Gaussian model, Tipping & Bishop 1999).
+        """
+        generator = torch.Generator().manual_seed(seed)
+        z = torch.randn(count, self.card.settings.latents, generator=generator)
+        means = self.decode(z)
+        axes = tuple(range(2, means.ndim))
+        white = torch.randn(means.shape, generator=generator)
+        cells = self.residual_power.numel()
+        noise = torch.fft.ifftn(torch.fft.fftn(white, dim=axes) * (self.residual_power / cells).sqrt(), dim=axes).real
+        return means, means + noise * self.card.factor
+
+
+def build(settings: AnyCoder, patch: int) -> nn.Module:
+    """Build the network of a coder with fresh weights."""
+    d = settings.dimensions
+    if isinstance(settings, Pca):
+        return autoencoders.Linear(patch, d, settings.latents)
+    if isinstance(settings, Downsample):
+        return autoencoders.Downsampling(patch, d, settings.side)
+    if isinstance(settings, Dense):
+        return autoencoders.Dense(patch, d, settings.hidden, settings.latents, settings.bottleneck, settings.ending)
+    network = settings.network.model_dump()
+    return autoencoders.Convolutional(patch, d, settings.latents, network, isinstance(settings, Variational))
+
+
+def save_coder(folder: str | Path, coder: Coder) -> None:
+    """Write weights, then the card with their checksum, each whole or not at all."""
+    folder = Path(folder)
+    tensors = {f"network.{k}": v.contiguous().cpu() for k, v in coder.network.state_dict().items()}
+    tensors |= {"grain": coder.grain.contiguous(), "residual_power": coder.residual_power.contiguous()}
+    with whole(folder / WEIGHTS) as part:
+        save_file(tensors, part)
+    complete = coder.card.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS)})
+    write_json(folder / CARD, complete.model_dump(mode="json"))
+
+
+def read_card(folder: str | Path) -> CoderCard:
+    """Read the card of a coder folder; raise DataError when it is missing or not of this kind."""
+    path = Path(folder) / CARD
+    try:
+        return CoderCard.model_validate_json(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise DataError(f"{folder} is no coder folder: it lacks {CARD}; train a coder or correct the path") from None
+    except ValidationError as error:
+        where = ".".join(map(str, error.errors()[0]["loc"]))
+        raise DataError(f"{path} is no card of a coder: {where}: {error.errors()[0]['msg']}") from None
+
+
+def load_coder(folder: str | Path) -> Coder:
+    """Load a coder folder; raise DataError when a part is missing, damaged, or not of this kind."""
+    folder = Path(folder)
+    card = read_card(folder)
+    if not (folder / WEIGHTS).is_file():
+        raise DataError(f"{folder} is no coder folder: it lacks {WEIGHTS}; train a coder or correct the path")
+    if sha256(folder / WEIGHTS) != card.weights_sha256:
+        raise DataError(f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again")
+    tensors = load_file(folder / WEIGHTS)
+    network = build(card.settings, card.patch)
+    try:
+        weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+        network.load_state_dict(weights)
+        coder = Coder(card, network.eval().requires_grad_(False), tensors["grain"], tensors["residual_power"])
+    except (RuntimeError, KeyError):
+        raise DataError(
+            f"{folder / WEIGHTS} does not fit the network that its card describes; the card was changed: train it again"
+        ) from None
+    return coder
+
+
+def unexplained(x: Tensor, decoded: Tensor) -> float:
+    """Return the share of the variance of patches (b, 1, p, …), about their mean patch, that decoding misses."""
+    error = (x - decoded).double().square().sum()
+    return float(error / (x - x.mean(dim=0)).double().square().sum())
+
+
+def rmse(x: Tensor | np.ndarray, decoded: Tensor | np.ndarray) -> float:
+    """Return the root mean square error."""
+    return float(np.sqrt(np.mean(np.square(np.asarray(x, np.float64) - np.asarray(decoded, np.float64)))))
