@@ -236,13 +236,15 @@ class Compression(Settings):
     def fault(self, models: Mapping[str, Model]) -> str | None:
         """Say what does not fit: maps of coders that are not there, or a predictor that gives no displacements."""
         known = self.expanded()
+        if not known:
+            return None
         for name in self.maps.coders:
             if name not in known or known[name].dimensions != 2:
                 return (
                     f"compression.maps.coders: '{name}' is no coder of projected patches (coders there: "
                     f"{', '.join(k for k, coder in known.items() if coder.dimensions == 2) or 'none'})"
                 )
-        if self.predictor is None or not self.coders:
+        if self.predictor is None:
             return None
         model = models.get(self.predictor)
         if model is None or model.fields != "displacement" or model.scale_factor is not None:

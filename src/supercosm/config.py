@@ -266,7 +266,8 @@ def _read_json(text: str) -> dict[str, Any]:
 def check(content: Mapping[str, Any]) -> Config:
     """Turn a plain mapping into a Config; raise ConfigurationError with one line per mistake.
 
-    A model, a term of a loss, or a coder that is null is left out: so an overlay can take it away.
+    A model, a term of a loss, a coder, or all coders that are null are left out: so an overlay can take them
+    away.
     """
     try:
         return Config.model_validate(_without_nulls(content))
@@ -282,8 +283,8 @@ def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
             if isinstance(model, Mapping) and isinstance(model.get("loss"), Mapping):
                 models[name] = {**model, "loss": _present(model["loss"])}
     compression = found.get("compression")
-    if isinstance(compression, Mapping) and isinstance(compression.get("coders"), Mapping):
-        found["compression"] = {**compression, "coders": _present(compression["coders"])}
+    if isinstance(compression, Mapping) and isinstance(coders := compression.get("coders", {}), Mapping | None):
+        found["compression"] = {**compression, "coders": _present(coders or {})}
     return found
 
 

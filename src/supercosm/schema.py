@@ -22,6 +22,8 @@ def json_schema() -> str:
         section["additionalProperties"] = False  # names that fit no pattern are errors
         for pattern, union in section["patternProperties"].items():
             section["patternProperties"][pattern] = {"anyOf": [union, {"type": "null"}]}  # null takes one away
+    coders = schema["$defs"]["Compression"]["properties"]
+    coders["coders"] = {"anyOf": [coders["coders"], {"type": "null"}], "default": {}}  # null: no such stage
     return HEADER + yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=110)
 
 

@@ -162,7 +162,7 @@ class Skew(Settings):
     environments: list[Literal["void", "sheet", "filament", "knot"]] = Field(
         ["void", "knot"], min_length=1, description="environments, one training for each"
     )
-    steps: int = Field(300, ge=1, description="optimiser steps of each")
+    steps: int = Field(200, ge=1, description="optimiser steps of each")
     crop: int = Field(32, ge=8, description="side of their crops: small ones can be purer [high-resolution cells]")
     margin: int = Field(4, ge=0, description="border of a crop that the loss ignores [high-resolution cells]")
 
@@ -174,7 +174,7 @@ class Audit(Settings):
         [3, 5, 8], description="N-body steps of cheap high-resolution runs that models have to beat"
     )
     universes: int = Field(
-        3, ge=0, description="high-resolution runs per test box with other small-scale modes: the physical diversity"
+        2, ge=0, description="high-resolution runs per test box with other small-scale modes: the physical diversity"
     )
     shifts: list[dict[Literal["Omega_m", "Omega_b", "h", "n_s", "sigma8"], float]] = Field(
         [{"sigma8": -0.1}, {"sigma8": 0.1}, {"Omega_m": -0.05}, {"Omega_m": 0.05}],

@@ -41,6 +41,22 @@ def test_the_result_does_not_depend_on_the_tiles(coders, fields, monkeypatch, na
     np.testing.assert_allclose(whole.decode(encoded, coders[name], STEP, fields[3].shape), at_once, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_box_that_blocks_do_not_fill_is_continued_periodically(coders, fields, name):
+    part = fields[3][:30, :27, :]
+    padded = np.pad(part, ((0, 2), (0, 1), (0, 0)), mode="wrap")
+    of_part, of_padded = (whole._analyse(field, coders[name]) for field in (part, padded))
+    np.testing.assert_allclose(of_part, of_padded, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["pca", "conv"])
+def test_patches_fade_into_each_other(coders, name):
+    """Where two overlap, their weights add up to one, and neither starts or ends at once."""
+    profile = whole._window(coders[name])[0, 6]
+    np.testing.assert_allclose(profile[-3:] + profile[:3], 1)
+    np.testing.assert_allclose(profile[:4], [0.25, 0.5, 0.75, 1])
+
+
 def test_a_network_that_saw_too_little_around_a_tile_would_be_noticed(coders, fields, monkeypatch):
     _, at_once = whole.encode(fields[3], coders["block"], STEP)
     monkeypatch.setattr(whole, "TILE", 8)

@@ -57,7 +57,11 @@ class Coder:
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> Tensor:
-        """Return the latents (b, k) of patches (b, 1, p, …); (b, k, m, …) of m blocks a side, for coders of blocks."""
+        """Return the latents (b, k) of patches (b, 1, p, …); (b, k, m, …) of m blocks a side, for coders of blocks.
+
+        Raises DataError for patches of another size.
+        """
+        self._check_sides(tuple(x.shape[2:]))
         x = (x - self.card.offset) / self.card.factor
         return torch.cat([self.network.encode(part) for part in x.split(CHUNK)])
 
@@ -66,6 +70,15 @@ class Coder:
         """Return patches (b, 1, p, …) of latents."""
         x = torch.cat([self.network.decode(part) for part in z.split(CHUNK)])
         return x * self.card.factor + self.card.offset
+
+    def _check_sides(self, sides: tuple[int, ...]) -> None:
+        p, d = self.card.patch, self.card.settings.dimensions
+        single = isinstance(self.card.settings, Dense | Downsample)
+        if len(sides) != d or any(n % p or (single and n != p) for n in sides):
+            raise DataError(
+                f"coder '{self.card.name}' takes patches of {p} cells per side in {d} dimensions, not of "
+                f"{' × '.join(map(str, sides))} cells; give it such, or train one for these"
+            )
 
     @property
     def variational(self) -> bool:

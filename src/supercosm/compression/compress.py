@@ -10,11 +10,10 @@ import numpy as np
 
 from supercosm.compare import read_sample
 from supercosm.compression import bitstream, boxes, particles
-from supercosm.compression.coder import CARD as CODER_CARD
-from supercosm.compression.coder import Coder, load_coder
+from supercosm.compression.coder import CARD, Coder, load_coder
 from supercosm.config import Cosmology
 from supercosm.errors import CoverageError, DataError
-from supercosm.fields import DensityField, from_log_density, log_density, write_density
+from supercosm.fields import DensityField, density_of, from_log_density, log_density, write_density
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot, write_snapshot
 from supercosm.superresolution import load_model, superresolve
@@ -39,15 +38,18 @@ def compress_file(
 ) -> None:
     """Compress a density field with a coder, or a snapshot within error bounds; print what was reached.
 
-    model: folder of a coder for a density field; of a super-resolution model, with the low run it is given, for a
-    snapshot that is to be coded as its difference to the prediction. Raises DataError when they do not fit.
+    model: folder of a coder, for a density field or the density of a snapshot; of a super-resolution model, with the
+    low run it is given, for a snapshot that is to be coded as its difference to the prediction. Raises DataError when
+    they do not fit.
     """
     sample = read_sample(source)
-    if isinstance(sample, DensityField):
-        if model is None:
-            raise DataError(f"{source} is a density field: give the folder of a coder with --model")
-        header, blobs, error = _compress_density(sample, load_coder(model), step, bound, override)
-        raw = 4 * sample.data.size
+    coder = load_coder(model) if low is None and _is_coder(model) else None
+    if isinstance(sample, DensityField) and coder is None:
+        raise DataError(f"{source} is a density field: give the folder of a coder with --model")
+    if coder is not None:
+        density = sample if isinstance(sample, DensityField) else _painted(sample, coder)
+        header, blobs, error = _compress_density(density, coder, step, bound, override)
+        raw = 4 * density.data.size
     else:
         if bound is None:
             raise DataError(f"{source} is a snapshot: give the largest error of positions with --bound [Mpc/h]")
@@ -84,7 +86,7 @@ def _compress_density(
     _check_covers(density, coder, override)
     field = log_density(density.data)
     encoded, decoded = boxes.encode(field, coder, step, bound)
-    error = np.abs(field - decoded)
+    error = np.abs(field - log_density(from_log_density(decoded)))  # of what a reader gets: nothing below empty
     worst = float(error.max())
     header = {
         "kind": "density field",
@@ -157,13 +159,26 @@ def _check_covers(density: DensityField, coder: Coder, override: bool) -> None:
             )
 
 
+def _is_coder(folder: Path | None) -> bool:
+    """Tell whether a folder holds a coder rather than a super-resolution model, or nothing."""
+    card = None if folder is None else folder / CARD
+    return card is not None and card.is_file() and '"latents"' in card.read_text(encoding="utf-8")
+
+
+def _painted(snapshot: Snapshot, coder: Coder) -> DensityField:
+    """Paint a snapshot onto cells, and slabs, of about the size that a coder was trained for."""
+    card = coder.card
+    slabs = None if card.settings.dimensions == 3 else max(1, round(snapshot.box_size / card.thickness))
+    return density_of(snapshot, max(1, round(snapshot.box_size / card.cell)), slabs)
+
+
 def _predict(model: Path | None, low: Path | None, sample: Snapshot | None) -> Snapshot | None:
     """Super-resolve the low run that predicts a snapshot; None where none is given."""
     if model is None and low is None:
         return None
     if model is None or low is None:
         raise DataError("a prediction needs both the super-resolution model (--model) and the low run (--low)")
-    if (model / CODER_CARD).is_file() and '"latents"' in (model / CODER_CARD).read_text(encoding="utf-8"):
+    if _is_coder(model):
         raise DataError(f"{model} is a coder of density fields; give a super-resolution model to predict snapshots")
     predicted = superresolve(read_snapshot(low), load_model(model), override=True)
     if not isinstance(predicted, Snapshot):

@@ -16,7 +16,7 @@ from torch.nn import functional
 from supercosm.compression.coder import Coder, CoderCard, build, save_coder
 from supercosm.compression.data import Data, Patches, cut_blocks, read_patches, scaled
 from supercosm.compression.patches import SYMMETRIES, turned
-from supercosm.compression_settings import AnyCoder, Dense, Downsample, Fit, Trained, Variational
+from supercosm.compression_settings import AnyCoder, Dense, Fit, Trained, Variational
 from supercosm.config import Config
 from supercosm.errors import DataError
 from supercosm.files import whole

@@ -29,7 +29,7 @@ def compress_snapshot(
     snapshot: Snapshot,
     bound: float,
     velocity_bound: float,
-    codec: str = "sperr",
+    codec: str = "sz3",
     prediction: Snapshot | None = None,
     lineage: dict[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
