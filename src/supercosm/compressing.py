@@ -35,9 +35,9 @@ def compress(
 ) -> None:
     """Compress a density field by a trained coder, or a snapshot within an error bound, into one .scz file."""
     two_threads_at_least()
-    from supercosm.compression.compress import STEP, compress_file
+    from supercosm.compression.compress import compress_file
 
-    compress_file(field, output, model, low, STEP if step is None else step, bound, velocity_bound, override)
+    compress_file(field, output, model, low, step, bound, velocity_bound, override)
 
 
 def decompress(

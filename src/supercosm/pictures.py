@@ -122,7 +122,7 @@ def _cut(image: np.ndarray, box_size: float, zoom: tuple[float, float, float]) -
 def save_figure(figure: Figure, path: Path, pdf: bool) -> str:
     """Write a figure as PNG and, for a paper, as PDF beside it; return the PNG as a data URI."""
     figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # once: its search for the layout takes as long as the drawing
+    figure.set_layout_engine(None)  # once: its search for the layout takes as long as the drawing
     with whole(path) as part:
         figure.savefig(part, format="png")
     if pdf:

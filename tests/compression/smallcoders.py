@@ -17,6 +17,7 @@ CODERS = {
     "conv": {"kind": "convolutional", "latents": 8, "network": NETWORK, "fit": FIT},
     "vae": {"kind": "variational", "latents": 8, "network": NETWORK, "fit": FIT},
     "block": {"kind": "convolutional", "dimensions": 3, "latents": 32, "network": NETWORK, "fit": FIT},
+    "rates": {"kind": "dense", "latents": 8, "fit": {"epochs": 1}, "sweep": {"learning_rate": [0.001, 0.01]}},
     "cube": {"kind": "pca", "dimensions": 3, "latents": 32},
 }
 PATCHES = {"side": 12, "thickness": 3.125, "block": 4, "training": 1500, "test": 300}
@@ -32,7 +33,7 @@ def folders(settings, boxes, tmp_path_factory):
     """Folder of every coder of `CODERS`."""
     root = tmp_path_factory.mktemp("coders")
     train_coders(settings, settings.compression.expanded(), boxes.data, root)
-    return {name: root / name for name in CODERS}
+    return {name: root / name for name in settings.compression.expanded()}
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from learning import TRAINING_SEED, VALIDATION_SEED
 
 from supercosm.compression.coder import load_coder, unexplained
 from supercosm.compression.data import read_patches, scaled
-from supercosm.compression.fit import train_coders
+from supercosm.compression.fit import _loss, train_coders
 from supercosm.config import check
 from supercosm.errors import ConfigurationError, DataError
 from supercosm.history import read_history
@@ -79,13 +79,27 @@ def test_information_of_every_latent_is_on_the_card(coders):
     assert coders["conv"].card.information == []
 
 
-def test_a_heavy_prior_collapses_latents_and_free_bits_keep_them(settings, boxes, tmp_path, coders):
+def test_a_heavy_prior_collapses_latents(settings, boxes, tmp_path, coders):
     heavy = settings.compression.coders["vae"].model_copy(update={"beta": 100.0, "warm_up": 0.0})
-    both = {"heavy": heavy, "free": heavy.model_copy(update={"free_bits": 0.5})}
-    train_coders(settings, both, boxes.data, tmp_path)
-    collapsed, free = (sum(load_coder(tmp_path / name).card.information) for name in both)
-    assert collapsed < 0.1 * sum(coders["vae"].card.information)
-    assert free > 3 * collapsed
+    train_coders(settings, {"heavy": heavy}, boxes.data, tmp_path)
+    assert sum(load_coder(tmp_path / "heavy").card.information) < 0.1 * sum(coders["vae"].card.information)
+
+
+def test_information_below_the_free_bits_costs_the_same_whatever_it_is(settings, coders, held_out):
+    network, card = coders["vae"].network, coders["vae"].card
+    x = (held_out - card.offset) / card.factor
+    generous = card.settings.model_copy(update={"free_bits": 50.0})
+    error = (network.decode(network.encode(x)) - x).square().mean()
+    expected = 0.5 * error.log() + 8 * 50.0 / 144  # nats of eight latents, by the cells of a patch
+    assert float(_loss(network, generous, x, 1.0)) == pytest.approx(float(expected), rel=1e-4)
+    assert float(_loss(network, card.settings, x, 1.0)) < float(expected)
+
+
+def test_the_latents_of_a_variational_coder_have_the_priors_deviation(coders, held_out):
+    network, card = coders["vae"].network, coders["vae"].card
+    mean, log_variance = network.posterior((held_out - card.offset) / card.factor)
+    variance = mean.square().mean(dim=0) + log_variance.exp().mean(dim=0)
+    assert float((variance.mean() - 1).abs()) < 0.1
 
 
 def test_unit_scaling_spans_the_training_patches(settings, boxes):

@@ -32,7 +32,7 @@ def test_relu_is_between_all_layers_and_the_ending_is_as_asked():
         assert bool((z >= 0).all()) == (bottleneck == "relu")
         decoded = network.decode(z)
         assert decoded.shape == x.shape
-        assert 0 < float(decoded.min()) < float(decoded.max()) < 1
+        assert 0 < decoded.min().item() < decoded.max().item() < 1
         assert torch.allclose(torch.sigmoid(network.decode_logits(z)), decoded)
 
 
@@ -77,6 +77,22 @@ def test_blocks_side_by_side_are_coded_as_each_by_itself(dimensions):
     assert z.shape == (1, 5, *(1,) * (dimensions - 1), 2)
     assert torch.allclose(z.flatten(2)[0].T, network.encode(x[:2]), atol=1e-4)
     assert torch.allclose(network.decode(z)[..., 4:], network.decode(network.encode(x[1:2])), atol=1e-4)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_a_patch_that_is_the_whole_box_is_coded_across_its_faces(dimensions):
+    x = patches(20, 8, dimensions)
+    network = Convolutional(8, dimensions, 64, NETWORK, periodic=True)
+    torch.manual_seed(1)
+    for parameter in network.after.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    axes, moves = list(range(2, 2 + dimensions)), [2] * dimensions
+    shifted = network.after(x.roll(moves, axes), periodic=True)
+    assert torch.allclose(shifted, network.after(x, periodic=True).roll(moves, axes), atol=1e-4)
+    assert torch.equal(
+        network.decode(torch.zeros(1, 64)), network.after(torch.zeros(1, 1, *(8,) * dimensions), periodic=True)
+    )
+    assert not torch.allclose(network.after(x), network.after(x, periodic=True), atol=1e-2)
 
 
 def test_means_of_cells_keep_a_gradient():

@@ -151,7 +151,7 @@ def _places(coder: Coder, shape: tuple[int, ...]) -> Iterator[tuple[np.ndarray, 
     p, d = coder.card.patch, coder.card.settings.dimensions
     sides = shape[-d:]
     stride = max(1, p - min(OVERLAP, p // 4))
-    starts = [range(0, n, stride) for n in sides]
+    starts = [range(0, n, stride if p < n else n) for n in sides]  # one patch covers a side that it is as long as
     for slab in range(shape[0]) if d == 2 else [None]:
         for corner in itertools.product(*starts):
             cells = [np.arange(first, first + p) % n for first, n in zip(corner, sides, strict=True)]

@@ -30,6 +30,7 @@ class CoderCard(Settings):
     patch: int = Field(description="cells per side of a patch")
     cell: float = Field(description="cell size [Mpc/h]")
     thickness: float = Field(description="thickness of its slabs [Mpc/h]; the cell size for blocks of the volume")
+    periodic: bool = Field(description="whether it was trained on whole boxes, across whose faces it then sees")
     offset: float = Field(description="log density that is 0 for the network")
     factor: float = Field(description="log density per unit of the network")
     seeds: dict[str, list[int]] = Field(description="seeds of the boxes it was trained and validated on")
@@ -102,8 +103,8 @@ class Coder:
         return means, means + noise * self.card.factor
 
 
-def build(settings: AnyCoder, patch: int) -> nn.Module:
-    """Build the network of a coder with fresh weights."""
+def build(settings: AnyCoder, patch: int, periodic: bool) -> nn.Module:
+    """Build the network of a coder with fresh weights; periodic: what it is trained on are whole boxes."""
     d = settings.dimensions
     if isinstance(settings, Pca):
         return autoencoders.Linear(patch, d, settings.latents)
@@ -111,8 +112,8 @@ def build(settings: AnyCoder, patch: int) -> nn.Module:
         return autoencoders.Downsampling(patch, d, settings.side)
     if isinstance(settings, Dense):
         return autoencoders.Dense(patch, d, settings.hidden, settings.latents, settings.bottleneck, settings.ending)
-    network = settings.network.model_dump()
-    return autoencoders.Convolutional(patch, d, settings.latents, network, isinstance(settings, Variational))
+    network, variational = settings.network.model_dump(), isinstance(settings, Variational)
+    return autoencoders.Convolutional(patch, d, settings.latents, network, variational, periodic)
 
 
 def save_coder(folder: str | Path, coder: Coder) -> None:
@@ -147,7 +148,7 @@ def load_coder(folder: str | Path) -> Coder:
     if sha256(folder / WEIGHTS) != card.weights_sha256:
         raise DataError(f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again")
     tensors = load_file(folder / WEIGHTS)
-    network = build(card.settings, card.patch)
+    network = build(card.settings, card.patch, card.periodic)
     try:
         weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
         network.load_state_dict(weights)

@@ -31,7 +31,7 @@ def compress_file(
     output: Path,
     model: Path | None,
     low: Path | None = None,
-    step: float = STEP,
+    step: float | None = None,
     bound: float | None = None,
     velocity_bound: float | None = None,
     override: bool = False,
@@ -45,10 +45,16 @@ def compress_file(
     sample = read_sample(source)
     coder = load_coder(model) if low is None and _is_coder(model) else None
     if isinstance(sample, DensityField) and coder is None:
-        raise DataError(f"{source} is a density field: give the folder of a coder with --model")
+        raise DataError(f"{source} is a density field: give the folder of a coder with --model, and no --low")
+    if coder is not None and velocity_bound is not None:
+        raise DataError("a density has no velocities: leave out --velocity-bound")
+    if coder is None and step is not None:
+        raise DataError(
+            "a snapshot is coded within --bound; --step is for densities, coded with the --model of a coder"
+        )
     if coder is not None:
         density = sample if isinstance(sample, DensityField) else _painted(sample, coder)
-        header, blobs, error = _compress_density(density, coder, step, bound, override)
+        header, blobs, error = _compress_density(density, coder, STEP if step is None else step, bound, override)
         raw = 4 * density.data.size
     else:
         if bound is None:
@@ -101,7 +107,7 @@ def _compress_density(
         "cosmology": density.cosmology.model_dump(mode="json"),
         "provenance": density.provenance,
         "error": worst,
-        "probes": [round(float(v), 5) for v in _probes(decoded)],
+        "probes": [round(float(v), 7) for v in _probes(decoded)],
     }
     rms = float(np.sqrt(np.mean(np.square(error))))
     said = f"errors of ln(1 + δ + 0.1): rms {rms:.3g}, at most {worst:.3g}" + (

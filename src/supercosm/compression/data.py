@@ -26,6 +26,7 @@ class Patches:
     patch: int
     cell: float
     thickness: float
+    periodic: bool  # whether each of them is a whole box
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,13 @@ def read_patches(
             x = draw_cubes([log_density(box) for box in boxes], side, max(1, count * patches.side**2 // side**3), seed)
         drawn.append(x)
     cell = first.box_size / first.high
-    if dimensions == 2:
-        return Patches(*drawn, patch=patches.side, cell=cell, thickness=cell * thick)
-    return Patches(*drawn, patch=patches.block, cell=cell, thickness=cell)
+    return Patches(
+        *drawn,
+        patch=patches.side if dimensions == 2 else patches.block,
+        cell=cell,
+        thickness=cell * thick if dimensions == 2 else cell,
+        periodic=drawn[0].shape[-1] == first.high,
+    )
 
 
 def scaled(patches: Patches, settings: AnyCoder) -> Data:
@@ -75,6 +80,7 @@ def scaled(patches: Patches, settings: AnyCoder) -> Data:
         patches.patch,
         patches.cell,
         patches.thickness,
+        patches.periodic,
         offset,
         factor,
     )

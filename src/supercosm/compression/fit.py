@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,24 @@ log = logging.getLogger("supercosm")
 
 RISE = 0.1  # share of a training in which a scheduled learning rate rises
 STILL = 1e-6  # deviation, relative to the largest, below which a latent is dead
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a training went: rows of its history, and its time [s]."""
+
+    rows: list[dict[str, float]]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is measured of a trained coder; see `CoderCard` and `Coder`."""
+
+    dead: int
+    information: list[float]
+    grain: Tensor
+    residual_power: Tensor
 
 
 def train_coders(
@@ -63,15 +82,17 @@ def _train(
 ) -> None:
     started = time.monotonic()
     torch.manual_seed(settings.fit.seed if isinstance(settings, Trained) else 0)
-    network = build(settings, data.patch)
+    network = build(settings, data.patch, data.periodic)
     if hasattr(network, "fit"):
         network.fit(cut_blocks(data.training, data.patch))
     rows = []
     for row in _epochs(network, settings, data) if isinstance(settings, Trained) else ():
         rows.append(row | {"seconds": round(time.monotonic() - started, 2)})
         tick()
-    seconds = time.monotonic() - started
-    _publish(name, settings, network.eval(), data, rows, folder, seconds, files)
+    if not rows:
+        tick()
+    course = Course(rows, time.monotonic() - started)
+    _publish(name, settings, network.eval(), data, course, folder, files)
     log.info("%s: %s", name, diagnose(folder / "history.csv") if rows else "computed")
 
 
@@ -106,8 +127,8 @@ def _epochs(network: nn.Module, settings: Trained, data: Data) -> Iterator[dict[
         yield {
             "step": (epoch + 1) * steps,
             "learning_rate": optimiser.param_groups[0]["lr"],
-            "train_loss": mean,
-            "validation_loss": float(held_out),
+            "train_loss": _shown(settings, mean),
+            "validation_loss": _shown(settings, float(held_out)),
         }
 
 
@@ -154,66 +175,75 @@ def _bound(network: nn.Module, settings: Variational, x: Tensor, share: float) -
     return 0.5 * (error + 1e-8).log() + weight * information / cells
 
 
+def _shown(settings: Trained, loss: float) -> float:
+    """Return a loss as histories show it: the evidence bound as a squared error, which is never negative."""
+    return math.exp(2 * loss) if isinstance(settings, Variational) else loss
+
+
 def _information(mean: Tensor, log_variance: Tensor) -> Tensor:
     """Return the mean Kullback–Leibler divergence from the unit Gaussian of every latent (k,) [nats]."""
     each = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
     return each.mean(dim=[axis for axis in range(each.ndim) if axis != 1])
 
 
-@torch.no_grad()
 def _publish(
     name: str,
     settings: AnyCoder,
     network: nn.Module,
     data: Data,
-    rows: list[dict[str, float]],
+    course: Course,
     folder: Path,
-    seconds: float,
     files: tuple[list[PairFile], list[PairFile]],
 ) -> None:
+    """Write history and loss curve, then the coder with its card."""
     diagnosis = "not trained step by step: the components are computed"
-    if rows:
-        write_history(folder / "history.csv", rows)
+    if course.rows:
+        write_history(folder / "history.csv", course.rows)
         diagnosis = diagnose(folder / "history.csv")
         figure = loss_curve(folder / "history.csv")
         with whole(folder / "loss.png") as part:
             figure.savefig(part, format="png")
-    x = data.validation
     if isinstance(settings, Variational):
         _match_prior(network, data.training)
-    z = network.encode(x)
-    deviation = z.transpose(0, 1).flatten(1).std(dim=1)
-    dead = deviation <= STILL * deviation.max().clamp(min=1e-30)
-    information: list[float] = []
-    decoded = network.decode(z)
-    if isinstance(settings, Variational):
-        mean, log_variance = network.posterior(x)
-        information = [float(v) for v in _information(mean, log_variance)]
-        decoded = network.decode(mean + torch.randn_like(mean) * (0.5 * log_variance).exp())
-    residual = cut_blocks(x - decoded, data.patch)
+    found = _measure(network, settings, data)
+    roles = zip(("training", "validation"), files, strict=True)
     card = CoderCard(
         name=name,
         settings=settings,
         patch=data.patch,
         cell=data.cell,
         thickness=data.thickness,
+        periodic=data.periodic,
         offset=data.offset,
         factor=data.factor,
-        seeds={
-            role: [file.seed for file in part] for role, part in zip(("training", "validation"), files, strict=True)
-        },
+        seeds={role: [file.seed for file in part] for role, part in roles},
         parameters=sum(p.numel() for p in network.parameters()),
-        dead_latents=int(dead.sum()),
-        information=information,
+        dead_latents=found.dead,
+        information=found.information,
         diagnosis=diagnosis,
-        training_seconds=round(seconds, 2),
+        training_seconds=round(course.seconds, 2),
         provenance=provenance(
             "train-coder", settings.model_dump(mode="json"), parents=[file.provenance for file in files[0]]
         ),
     )
-    axes = tuple(range(2, residual.ndim))
-    power = torch.fft.fftn(residual, dim=axes).abs().square().mean(dim=(0, 1))
-    save_coder(folder, Coder(card, network, grain_of(network, settings, deviation), power))
+    save_coder(folder, Coder(card, network, found.grain, found.residual_power))
+
+
+@torch.no_grad()
+def _measure(network: nn.Module, settings: AnyCoder, data: Data) -> Measured:
+    """Measure the latents of the validation patches, and what decoding them misses."""
+    x = data.validation
+    z = network.encode(x)
+    deviation = z.transpose(0, 1).flatten(1).std(dim=1)
+    dead = deviation <= STILL * deviation.max().clamp(min=1e-30)
+    decoded, information = network.decode(z), []
+    if isinstance(settings, Variational):  # whose likelihood is about what latents drawn from their posterior decode to
+        mean, log_variance = network.posterior(x)
+        information = [float(v) for v in _information(mean, log_variance)]
+        decoded = network.decode(mean + torch.randn_like(mean) * (0.5 * log_variance).exp())
+    residual = cut_blocks(x - decoded, data.patch)
+    power = torch.fft.fftn(residual, dim=tuple(range(2, residual.ndim))).abs().square().mean(dim=(0, 1))
+    return Measured(int(dead.sum()), information, grain_of(network, settings, deviation), power)
 
 
 @torch.no_grad()

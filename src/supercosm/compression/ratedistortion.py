@@ -34,11 +34,11 @@ GRID = 4  # patches per side of a region that is cut into patches, so that other
 def evaluation_patches(
     slabs: Sequence[np.ndarray], side: int, count: int, seed: int
 ) -> tuple[torch.Tensor, list[Place]]:
-    """Cut random regions of slabs into patches that lie side by side: (b, 1, p, p), b = 16 times the regions.
+    """Cut random regions of slabs into `grid_of` × `grid_of` patches that lie side by side, (b, 1, p, p) in all.
 
     slabs: (3, s, n, n) of each box, log density; see `patches.draw_patches`.
     """
-    grid = max(1, min(GRID, slabs[0].shape[-1] // side))  # a patch that does not fit is refused by its name
+    grid = grid_of(slabs[0].shape[-1], side)
     regions, corners = draw_patches(slabs, grid * side, max(1, count // grid**2), seed)
     cut = regions.unfold(2, side, side).unfold(3, side, side)  # (r, 1, grid, grid, p, p)
     places = [
@@ -50,8 +50,18 @@ def evaluation_patches(
     return cut.reshape(-1, 1, side, side).contiguous(), places
 
 
-def patch_rows(coders: Sequence[Coder], x: torch.Tensor, settings: Compression, cell: float) -> Iterator[Row]:
-    """Measure coders of single patches, then the other compressors, on test patches of log density."""
+def grid_of(cells: int, side: int) -> int:
+    """Return how many patches per side a region of a slab of so many cells is cut into."""
+    return max(1, min(GRID, cells // side))  # a patch that does not fit at all is refused by its name
+
+
+def patch_rows(
+    coders: Sequence[Coder], x: torch.Tensor, settings: Compression, cell: float, grid: int = GRID
+) -> Iterator[Row]:
+    """Measure coders of single patches, then the other compressors, on test patches of log density.
+
+    grid: patches per side of the regions that other compressors are given.
+    """
     length = x.shape[-1] * cell
     plain = x[:, 0].numpy()
     for coder in coders:
@@ -71,7 +81,6 @@ def patch_rows(coders: Sequence[Coder], x: torch.Tensor, settings: Compression, 
                 "latents": coder.card.settings.latents,
                 "unexplained": unexplained(x, decoded),
             }
-    grid = GRID if len(x) % GRID**2 == 0 else 1
     tall = _mosaic(plain, grid)
     for name, bound, data in _rival_codes(tall, settings.bounds):
         decoded = _patches_of(rivals.decode(data), plain.shape, grid)
@@ -166,6 +175,7 @@ def at_power_error(table: QTable, coder: str, error: float) -> float:
     rows = table[(table["coder"] == coder) & np.isfinite(np.asarray(table["bits"], float))]
     order = np.argsort(np.asarray(rows["bits"]))[::-1]
     bits, found = (np.log(np.maximum(np.asarray(rows[name], float)[order], 1e-12)) for name in ("bits", "power_error"))
+    found = np.where(np.isnan(found), np.inf, found)  # a field without power has no error that could be within
     outside = np.flatnonzero(found > np.log(error))
     if len(outside) == 0 or outside[0] == 0:
         return float("nan")

@@ -49,7 +49,7 @@ ARENAS = {
 LOSSES = {
     "mse": "mean squared error",
     "bce": "binary cross-entropy [nats]",
-    "bound": "minus the evidence bound [nats per cell]",
+    "bound": "exp(−2 evidence bound per cell)",
 }
 
 
@@ -63,7 +63,7 @@ def section(config: Config, results: Path) -> dict[str, Any] | None:
     tables = {arena: read_table(folder / f"{arena}.ecsv") for arena in ARENAS}
     shown = _Drawing(results, config.report.pdf)
     _draw_curves(shown, tables, cards, config)
-    _draw_gallery(shown, folder, cards)
+    _draw_gallery(shown, folder, cards, unexplained_by(tables["patches"]))
     _draw_training(shown, folder, cards, tables["patches"])
     _draw_maps(shown, folder, config)
     return {
@@ -119,11 +119,11 @@ def _best_of_each(table: QTable, cards: dict[str, CoderCard]) -> QTable:
     return table[[name in kept or name not in cards or cards[name].settings.dimensions == 3 for name in table["coder"]]]
 
 
-def _draw_gallery(shown: _Drawing, folder: Path, cards: dict[str, CoderCard]) -> None:
+def _draw_gallery(shown: _Drawing, folder: Path, cards: dict[str, CoderCard], errors: dict[str, float]) -> None:
     with hdf5_reader(folder / "gallery.hdf5", "gallery") as file:
         arrays = {name: {key: data[:] for key, data in group.items()} for name, group in file.items()}
     length = next(card.patch * card.cell for card in cards.values() if card.settings.dimensions == 2)
-    names = _one_of_each_kind(cards)
+    names = _one_of_each_kind(cards, errors)
     shown.add(
         codefigures.reconstructions(arrays, names, length),
         "gallery",
@@ -153,16 +153,13 @@ def _draw_gallery(shown: _Drawing, folder: Path, cards: dict[str, CoderCard]) ->
         )
 
 
-def _one_of_each_kind(cards: dict[str, CoderCard]) -> list[str]:
-    """Choose the coder of most latents of each kind, in the order of the configuration."""
-    found: dict[str, str] = {}
-    for name, card in cards.items():
-        kind = card.settings.kind
-        if card.settings.dimensions == 2 and (
-            kind not in found or card.settings.latents > cards[found[kind]].settings.latents
-        ):
-            found[kind] = name
-    return list(found.values())
+def _one_of_each_kind(cards: dict[str, CoderCard], errors: dict[str, float]) -> list[str]:
+    """Choose of each kind, among the coders of most latents, the one that leaves the least unexplained."""
+    found: dict[str, tuple[int, float, str]] = {}
+    for name, error in errors.items():
+        kind, place = cards[name].settings.kind, (-cards[name].settings.latents, error, name)
+        found[kind] = min(found.get(kind, place), place)
+    return [name for _, _, name in found.values()]
 
 
 def _draw_training(shown: _Drawing, folder: Path, cards: dict[str, CoderCard], table: QTable) -> None:
@@ -286,6 +283,7 @@ def _coder_rows(cards: dict[str, CoderCard], table: QTable) -> list[dict[str, An
                 "epochs": own.fit.epochs if isinstance(own, Trained) else 0,
                 "parameters": card.parameters,
                 "dead": card.dead_latents,
+                "curve": card.diagnosis.partition(":")[0].partition(".")[0] if isinstance(own, Trained) else "–",
                 "unexplained": float(found["unexplained"]),
                 "rmse": float(found["rmse"]),
                 "power_error": float(found["power_error"]),

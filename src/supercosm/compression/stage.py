@@ -13,7 +13,7 @@ from torch import Tensor
 from supercosm.compare import read_sample
 from supercosm.compression.coder import Coder, load_coder
 from supercosm.compression.patches import log_slabs, slab_cells
-from supercosm.compression.ratedistortion import Row, box_rows, evaluation_patches, particle_rows, patch_rows
+from supercosm.compression.ratedistortion import Row, box_rows, evaluation_patches, grid_of, particle_rows, patch_rows
 from supercosm.compression.study import gallery, map_latents, prior_spectra, sanity_table, walks
 from supercosm.config import Config
 from supercosm.errors import DataError
@@ -34,7 +34,8 @@ def rate_distortion_patches(config: Config, folders: Sequence[Path], high: Seque
     boxes = [_density(path) for path in high]
     _check_unseen(coders, boxes)
     x, cell = _test_patches(config, boxes)
-    rows = patch_rows(coders, x, config.compression, cell)
+    grid = grid_of(len(boxes[0].data), config.compression.patches.side)
+    rows = patch_rows(coders, x, config.compression, cell, grid)
     _write(output, rows, "patches", len(coders), config)
 
 

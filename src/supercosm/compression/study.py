@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import astropy.units as u
 import numpy as np
 import torch
 from astropy.table import QTable
@@ -19,7 +18,7 @@ from supercosm.config import Compression, Statistics
 from supercosm.errors import DataError
 from supercosm.fields import DensityField, from_log_density
 from supercosm.statistics.environment import CLASSES, classify
-from supercosm.tables import WAVE_NUMBER
+from supercosm.tables import LENGTH, WAVE_NUMBER
 
 PATCHES = 3  # seed of the drawn patches: apart from those of training and validation
 TRAVERSED = 6  # latents whose traversal is shown
@@ -118,9 +117,9 @@ def prior_spectra(coder: Coder, x: Tensor, seed: int) -> QTable:
         plain = field[:, 0].numpy()
         lifted = plain - plain.mean() + 1  # P(k) is of contrasts: of ln(1 + δ) about its mean, too
         found = spectra(lifted, lifted, length, 2)
-        columns |= {"k": found.k * WAVE_NUMBER, name: found.first * (u.Mpc / u.Mpc)}
+        columns |= {"k": found.k * WAVE_NUMBER, name: found.first * LENGTH**2}
         density = from_log_density(plain)
-        columns[f"density_{name}"] = spectra(density, density, length, 2).first * (u.Mpc / u.Mpc)
+        columns[f"density_{name}"] = spectra(density, density, length, 2).first * LENGTH**2
     return QTable(columns)
 
 

@@ -110,10 +110,18 @@ class Convolutional(nn.Module):
 
     encode: z = A (x + E(x) - mean) / s; decode: y = B s z + mean, x̂ = y + D(y). A and B start as the principal
     components of deviations s, the U-Nets E and D, whose last layers are zero at first, at nothing: training starts
-    from PCA and goes on from there. Everything is a convolution over blocks.
+    from PCA and goes on from there. Everything is a convolution over blocks, periodic where one is the whole box.
     """
 
-    def __init__(self, patch: int, dimensions: int, latents: int, network: dict[str, int], variational: bool) -> None:
+    def __init__(
+        self,
+        patch: int,
+        dimensions: int,
+        latents: int,
+        network: dict[str, int],
+        variational: bool = False,
+        periodic: bool = False,
+    ) -> None:
         """`network`: channels, levels, blocks and patch of E and D, as in the settings."""
         super().__init__()
         self.linear = Linear(patch, dimensions, latents)
@@ -125,7 +133,8 @@ class Convolutional(nn.Module):
         if variational:
             self.spread = nn.Parameter(torch.zeros_like(self.linear.components))
             self.log_variance = nn.Parameter(torch.full((latents,), -2.0))
-        self.patch, self.dimensions, self.variational = patch, dimensions, variational
+        self.patch, self.dimensions = patch, dimensions
+        self.variational, self.periodic = variational, periodic
 
     @torch.no_grad()
     def fit(self, x: Tensor) -> None:
@@ -141,7 +150,7 @@ class Convolutional(nn.Module):
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and log variance of the latents; the latter is constant where the coder is not variational."""
-        corrections = self.before(x)
+        corrections = self.before(x, periodic=self.periodic)
         mean = self._project(x + corrections[:, :1], self.analysis, self.linear.mean)
         if not self.variational:
             return mean, torch.zeros_like(mean)
@@ -164,7 +173,7 @@ class Convolutional(nn.Module):
         """(b, k, m, …) to (b, 1, m p, …)."""
         kernels = self.synthesis * self.deviation[:, None]
         y = compose(z, self.patch, self.dimensions, kernels, self.linear.mean)
-        return y + self.after(y)
+        return y + self.after(y, periodic=self.periodic)
 
 
 def project(x: Tensor, patch: int, kernels: Tensor, mean: Tensor | None) -> Tensor:
