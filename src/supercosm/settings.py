@@ -162,7 +162,7 @@ class Skew(Settings):
     environments: list[Literal["void", "sheet", "filament", "knot"]] = Field(
         ["void", "knot"], min_length=1, description="environments, one training for each"
     )
-    steps: int = Field(200, ge=1, description="optimiser steps of each")
+    steps: int = Field(150, ge=1, description="optimiser steps of each")
     crop: int = Field(32, ge=8, description="side of their crops: small ones can be purer [high-resolution cells]")
     margin: int = Field(4, ge=0, description="border of a crop that the loss ignores [high-resolution cells]")
 
