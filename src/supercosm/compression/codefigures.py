@@ -171,10 +171,10 @@ def prior(table: QTable, information: Sequence[float]) -> Figure:
                   linewidth=1, label=r"samples, of $\delta$ instead of $\ln(1+\delta+0.1)$")  # fmt: skip
     left.axhspan(0.8, 1.2, color="0.9", zorder=0)
     left.axhline(1, color="black", linewidth=0.8)
-    left.set_ylim(0, 1.6)
+    left.set_ylim(0, 2.0)
     left.set_xlabel(r"$k$ [$h$/Mpc]")
     left.set_ylabel(r"$P/P_\mathrm{data}$ of projected patches")
-    left.legend(fontsize=7, frameon=False, loc="lower left")
+    left.legend(fontsize=7, frameon=False, loc="upper left")
     ticks_inside([left])
     right.bar(np.arange(1, len(information) + 1), information, color=COLOURS[0], width=0.9)
     right.set_xlabel("latent")
