@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from astropy.table import Table
 from test_particles import BOX, PYLIANS, particles, poisson
 
 from supercosm.config import Cosmology
@@ -15,6 +14,7 @@ from supercosm.statistics.assignment import Assignment, density_modes
 from supercosm.statistics.multipoles import Multipoles, multipoles, redshift_space, snapshot_multipoles
 from supercosm.statistics.particles import particle_power
 from supercosm.statistics.power import power, transform
+from supercosm.tables import read_table
 
 PLANCK = Cosmology()
 LARGE = 500.0  # Mpc/h
@@ -92,7 +92,7 @@ def test_zeldovich_particles_in_redshift_space():
 
 def test_multipoles_are_those_of_pylians():
     """Lines of sight along z and x; particles half a cell on, because Pylians' cells are centred on i h."""
-    table = Table.read(PYLIANS, format="ascii.ecsv")
+    table = read_table(PYLIANS)
     points = np.mod(particles() + np.float32(BOX / 64), np.float32(BOX))
     modes = density_modes(points, BOX, Assignment(32))
     for axis in (0, 2):

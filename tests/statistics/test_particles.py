@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from astropy.table import Table
 
 from supercosm.errors import DataError
 from supercosm.mesh import paint as paint_cic
 from supercosm.statistics import assignment as module
 from supercosm.statistics.assignment import ORDERS, Assignment, density_modes, paint
 from supercosm.statistics.particles import particle_power, safe_limit
+from supercosm.tables import read_table
 
 BOX = 100.0
 PYLIANS = Path(__file__).parents[1] / "data" / "pylians_power.ecsv"
@@ -37,7 +37,7 @@ def test_power_is_that_of_pylians(scheme):
 
     Pylians' cells are centred on i h, ours on (i + 1/2) h: particles half a cell on see the same mesh.
     """
-    table = Table.read(PYLIANS, format="ascii.ecsv")
+    table = read_table(PYLIANS)
     points = np.mod(particles() + np.float32(BOX / 64), np.float32(BOX))
     found = particle_power(points, BOX, Assignment(32, scheme), edges=np.arange(1.0, 17.0))
     assert np.array_equal(found.modes // 2, table["modes"])
@@ -47,7 +47,7 @@ def test_power_is_that_of_pylians(scheme):
 
 def test_interlacing_finds_the_power_that_a_fine_mesh_finds():
     """Against Pylians on four times the cells: 0.1 % up to the Nyquist frequency; else 10 % at its end."""
-    fine = np.asarray(Table.read(PYLIANS, format="ascii.ecsv")["P0_pcs_fine"])
+    fine = np.asarray(read_table(PYLIANS)["P0_pcs_fine"])
     edges = np.arange(1.0, 17.0)
     interlaced = particle_power(particles(), BOX, Assignment(32, "pcs", True), edges).power
     assert interlaced == pytest.approx(fine, rel=1e-3)
