@@ -43,9 +43,10 @@ def compress_file(
     they do not fit.
     """
     sample = read_sample(source)
-    coder = load_coder(model) if low is None and _is_coder(model) else None
-    if isinstance(sample, DensityField) and coder is None:
+    if isinstance(sample, DensityField) and (model is None or low is not None):
         raise DataError(f"{source} is a density field: give the folder of a coder with --model, and no --low")
+    wanted = isinstance(sample, DensityField) or (low is None and _is_coder(model))
+    coder = load_coder(model) if wanted else None
     if coder is not None and velocity_bound is not None:
         raise DataError("a density has no velocities: leave out --velocity-bound")
     if coder is None and step is not None:
