@@ -39,6 +39,15 @@ def test_the_same_settings_give_the_same_weights(settings, boxes, folders, tmp_p
         assert first == second
 
 
+def test_training_leaves_the_number_of_threads_as_it_was(settings, boxes, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    train_coders(settings, {"pca": settings.compression.coders["pca"]}, boxes.data, tmp_path)
+    found = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert found == 2
+
+
 def test_the_loss_falls_and_is_plotted(folders):
     for name in ("dense", "conv", "vae"):
         history = read_history(folders[name] / "history.csv")

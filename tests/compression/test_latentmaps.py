@@ -147,7 +147,7 @@ def test_subsamples_are_drawn_once_and_by_seed():
     assert (np.diff(drawn) > 0).all()
     assert drawn.max() > 500
     assert drawn.tolist() == subsample(1000, LatentMaps(points=50, perplexity=10)).tolist()
-    assert drawn.tolist() != subsample(1000, LatentMaps(points=50, seed=1)).tolist()
+    assert drawn.tolist() != subsample(1000, LatentMaps(points=50, perplexity=10, seed=1)).tolist()
 
 
 @pytest.mark.parametrize(

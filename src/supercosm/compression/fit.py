@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,17 +56,27 @@ def train_coders(
     config: Config, coders: Mapping[str, AnyCoder], files: tuple[Sequence[Path], Sequence[Path]], folder: Path
 ) -> None:
     """Train coders on pair files (training, validation); write the folder of each, its history and its loss curve."""
-    torch.set_num_threads(1)  # small networks gain nothing from more, and sums keep their order
     training, validation = ([PairFile(path) for path in paths] for paths in files)
     shared = {file.seed for file in training} & {file.seed for file in validation} - {-1}
     if shared:
         raise DataError(f"seeds {sorted(shared)} are in both training and validation; give each its own boxes")
     patches: dict[int, Patches] = {}
-    with progress("train coders", sum(_epochs_of(settings) for settings in coders.values())) as tick:
+    with _one_thread(), progress("train coders", sum(_epochs_of(c) for c in coders.values())) as tick:
         for name, settings in coders.items():
             d = settings.dimensions
             patches[d] = patches.get(d) or read_patches(config, d, training, validation)
             _train(name, settings, scaled(patches[d], settings), Path(folder) / name, (training, validation), tick)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: small networks gain nothing from more, and sums keep their order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _epochs_of(settings: AnyCoder) -> int:
