@@ -94,7 +94,17 @@ def test_words_follow_the_numbers(finished, coders):
     assert all(f"{value:.2g}" in said for value in cards["vae"].information)
     worse = tables["patches"].copy()
     worse["unexplained"][worse["coder"] == "pca"] = 0.99
-    assert "loses against the best dense autoencoder" in " ".join(sentences(cards, {**tables, "patches": worse}, drawn))
+    otherwise = " ".join(sentences(cards, {**tables, "patches": worse}, drawn))
+    assert "Why PCA is hard to beat" in said
+    assert "loses against the best dense autoencoder" in otherwise
+    assert "Why PCA is hard to beat" not in otherwise
+    better = tables["patches"].copy()
+    better["unexplained"][better["coder"] == "pca"] = 0.01
+    assert "% more than PCA's 1.0 %" in " ".join(sentences(cards, {**tables, "patches": better}, drawn))
+    open_bottleneck = cards["dense"].settings.model_copy(update={"bottleneck": "linear"})
+    opened = {**cards, "dense": cards["dense"].model_copy(update={"settings": open_bottleneck, "dead_latents": 0})}
+    assert "behind a linear bottleneck: dense 0 of 8" in " ".join(sentences(opened, tables, drawn))
+    assert "linear bottleneck" not in said
 
 
 def test_files_are_compared_at_one_error_of_the_power_spectrum():

@@ -41,19 +41,14 @@ def ratios(table: QTable) -> Iterator[dict[str, Any]]:
 def _on_pca(cards: dict[str, CoderCard], table: QTable) -> Iterator[str]:
     """Say where principal components win, and which network beats them."""
     errors = unexplained_by(table)
-    linear = {cards[n].settings.latents: e for n, e in errors.items() if cards[n].settings.kind == "pca"}
-    for latents, pca in sorted(linear.items()):
-        dense = [
-            e
-            for n, e in errors.items()
-            if isinstance(cards[n].settings, Dense) and cards[n].settings.latents == latents
-        ]
-        built = [
-            (e, n)
-            for n, e in errors.items()
-            if isinstance(cards[n].settings, Convolutional) and cards[n].settings.latents == latents
-        ]
+    pcas = {cards[n].settings.latents: e for n, e in errors.items() if cards[n].settings.kind == "pca"}
+    won = False
+    for latents, pca in sorted(pcas.items()):
+        alike = [(e, n) for n, e in errors.items() if cards[n].settings.latents == latents]
+        dense = [e for e, n in alike if isinstance(cards[n].settings, Dense)]
+        built = [(e, n) for e, n in alike if isinstance(cards[n].settings, Convolutional)]
         if dense:
+            won |= pca < min(dense)
             verdict = "wins over" if pca < min(dense) else "loses against"
             yield (
                 f"At {latents} numbers PCA leaves {100 * pca:.1f} % of the variance unexplained and {verdict} the best "
@@ -61,9 +56,11 @@ def _on_pca(cards: dict[str, CoderCard], table: QTable) -> Iterator[str]:
             )
         if built:
             error, name = min(built)
-            verdict = f"{100 * (1 - error / pca):.0f} % less than PCA's {100 * pca:.1f} %"
+            verdict = (
+                f"{100 * abs(1 - error / pca):.0f} % {'less' if error < pca else 'more'} than PCA's {100 * pca:.1f} %"
+            )
             yield f"{name}, built on PCA, leaves {100 * error:.1f} %: {verdict}."
-    if linear and any(isinstance(card.settings, Dense) for card in cards.values()):
+    if won:
         yield (
             "Why PCA is hard to beat: the logarithm of the density is close to a Gaussian field, for which principal "
             "components are the best code of all, and they are computed where a network has to find them step by step."
@@ -89,15 +86,16 @@ def _on_files(tables: dict[str, QTable]) -> Iterator[str]:
 
 
 def _on_relu(cards: dict[str, CoderCard]) -> Iterator[str]:
-    dense = {n: c for n, c in cards.items() if isinstance(c.settings, Dense) and c.settings.bottleneck == "relu"}
-    dead = {name: card.dead_latents for name, card in dense.items() if card.dead_latents and "-" not in name}
-    if dense:
-        counted = ", ".join(f"{name} {count} of {cards[name].settings.latents}" for name, count in dead.items())
-        yield (
-            "A ReLU on the bottleneck kills latents: "
-            + (counted + " never change." if dead else "here, none.")
-            + " A linear bottleneck does not."
-        )
+    """Count the latents that never change, by the activation of the bottleneck."""
+    for bottleneck in ("relu", "linear"):
+        dense = [
+            card
+            for name, card in cards.items()
+            if isinstance(card.settings, Dense) and card.settings.bottleneck == bottleneck and "-" not in name
+        ]
+        if dense:
+            counted = ", ".join(f"{card.name} {card.dead_latents} of {card.settings.latents}" for card in dense)
+            yield f"Dead latents, which never change, behind a {bottleneck} bottleneck: {counted}."
 
 
 def _on_priors(cards: dict[str, CoderCard], drawn: QTable) -> Iterator[str]:
