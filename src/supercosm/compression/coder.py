@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import Field, ValidationError
 from safetensors.torch import load_file, save_file
@@ -164,8 +163,3 @@ def unexplained(x: Tensor, decoded: Tensor) -> float:
     """Return the share of the variance of patches (b, 1, p, …), about their mean patch, that decoding misses."""
     error = (x - decoded).double().square().sum()
     return float(error / (x - x.mean(dim=0)).double().square().sum())
-
-
-def rmse(x: Tensor | np.ndarray, decoded: Tensor | np.ndarray) -> float:
-    """Return the root mean square error."""
-    return float(np.sqrt(np.mean(np.square(np.asarray(x, np.float64) - np.asarray(decoded, np.float64)))))

@@ -13,7 +13,6 @@ from supercosm.compression.coder import CoderCard
 from supercosm.compression.ratedistortion import at_power_error
 from supercosm.compression_settings import Convolutional, Dense
 
-AT = 0.05  # error of P(k) at which files are compared
 ARENAS = {"box": "Log density of a box", "particles": "Displacements of a box"}
 
 
@@ -32,7 +31,7 @@ def ratios(table: QTable) -> Iterator[dict[str, Any]]:
     """Compare files at one error of P(k): bits per cell and ratio to float32, smallest first."""
     found = []
     for coder in dict.fromkeys(table["coder"]):
-        bits = at_power_error(table, coder, AT)
+        bits = at_power_error(table, coder, codefigures.TARGET)
         if np.isfinite(bits):
             found.append({"coder": codefigures.name_of(coder), "id": coder, "bits": bits, "ratio": 32 / bits})
     yield from sorted(found, key=lambda row: row["bits"])
@@ -80,8 +79,8 @@ def _on_files(tables: dict[str, QTable]) -> Iterator[str]:
                 for n, r in theirs
             )
             yield (
-                f"{ARENAS[arena]}, at {100 * AT:.0f} % error of P(k) up to half the mesh Nyquist frequency: our "
-                f"smallest file, {best['coder']}, is {best['ratio']:.1f} times smaller than float32; {compared}."
+                f"{ARENAS[arena]}, at {100 * codefigures.TARGET:.0f} % error of P(k) up to half the mesh Nyquist "
+                f"frequency: our smallest file, {best['coder']}, is {best['ratio']:.1f} times smaller than float32; {compared}."
             )
 
 

@@ -42,13 +42,6 @@ def available(methods: Sequence[str]) -> list[str]:
     return [method for method in methods if method != "umap" or find_spec("umap") is not None]
 
 
-def subsample(count: int, settings: LatentMaps) -> np.ndarray:
-    """Return which of `count` latents to map, ascending: all, or `settings.points` drawn by `settings.seed`."""
-    if count <= settings.points:
-        return np.arange(count)
-    return np.sort(np.random.default_rng(settings.seed).choice(count, settings.points, replace=False))
-
-
 def embed(latents: np.ndarray, method: str, settings: LatentMaps) -> np.ndarray:
     """Map latents (n, k) onto a plane, float64 (n, 2), the same for the same seed.
 
@@ -212,15 +205,3 @@ def toy(shape: Shape, points: int = 1000, seed: int = 0) -> tuple[np.ndarray, np
     if shape not in shapes:
         raise DataError(f"there is no shape '{shape}'; choose among {', '.join(shapes)}")
     return shapes[shape](points, random_state=seed)
-
-
-def sanity(
-    method: str, settings: LatentMaps, shape: Shape = "s-curve", points: int = 1000
-) -> tuple[np.ndarray, np.ndarray, Scores]:
-    """Map a sheet that is known to unroll: a check of the tools, not of latents.
-
-    Returns how far along the curve each point is (n,), its place in the map (n, 2), and the map's scores.
-    """
-    sheet, along = toy(shape, points, settings.seed)
-    embedding = embed(sheet, method, settings)
-    return along, embedding, scores(sheet, embedding, settings.neighbours)
