@@ -80,7 +80,8 @@ def _on_files(tables: dict[str, QTable]) -> Iterator[str]:
             )
             yield (
                 f"{ARENAS[arena]}, at {100 * codefigures.TARGET:.0f} % error of P(k) up to half the mesh Nyquist "
-                f"frequency: our smallest file, {best['coder']}, is {best['ratio']:.1f} times smaller than float32; {compared}."
+                f"frequency: our smallest file, {best['coder']}, is {best['ratio']:.1f} times smaller than float32; "
+                f"{compared}."
             )
 
 
