@@ -37,6 +37,7 @@ include: "workflow/rules/compare.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/variants.smk"
 include: "workflow/rules/compress.smk"
+include: "workflow/rules/classify.smk"
 include: "workflow/rules/report.smk"
 
 

@@ -7,8 +7,9 @@ import jsonschema
 import pytest
 import yaml
 
-from supercosm.config import check, entries, load_config, merge
+from supercosm.config import check, entries, load_config
 from supercosm.errors import ConfigurationError
+from supercosm.overlays import merge
 from supercosm.schema import json_schema, markdown_table
 from supercosm.stages import SECTIONS, stage_settings
 
@@ -37,7 +38,7 @@ def test_shipped_configurations_are_valid(overlay):
 
 def test_shipped_file_shows_every_key_with_its_default():
     def keys(node):
-        leaves = ("loss", "coders", "sweep")
+        leaves = ("loss", "coders", "sweep", "tasks")
         return {k: keys(v) if isinstance(v, dict) and k not in leaves else None for k, v in node.items()}
 
     config, written = shipped(), yaml.safe_load(BASE.read_text())
@@ -47,6 +48,7 @@ def test_shipped_file_shows_every_key_with_its_default():
     special = {"audit": {"skew": {"model": "unet"}}, "superresolution": {"tile": 32}}
     chosen = {key: written["compression"][key] for key in ("coders", "predictor")}
     special["compression"] = {**chosen, "maps": {"coders": written["compression"]["maps"]["coders"]}}
+    special["classification"] = written["classification"]
     default = check({"models": written["models"], **special})
     for section in set(written) - {"models"}:
         assert getattr(config, section) == getattr(default, section)
@@ -62,9 +64,20 @@ def test_shipped_file_shows_every_key_of_every_kind_of_coder():
     assert shown == {c.kind: set(type(c).model_fields) for c in config.compression.coders.values()}
 
 
+def test_shipped_file_shows_every_key_of_every_kind_of_task():
+    config, written = shipped(), yaml.safe_load(BASE.read_text())["classification"]["tasks"]
+    assert {task.kind for task in config.classification.tasks.values()} == {"realism", "cosmology", "environment"}
+    for name, task in written.items():
+        settings = type(config.classification.tasks[name])
+        assert set(task) == set(settings.model_fields)
+        assert set(task["fit"]) == set(settings.model_fields["fit"].annotation.model_fields)
+        assert set(task["network"]) == set(settings.model_fields["network"].annotation.model_fields)
+
+
 def test_every_key_is_explained_where_it_stands():
     lines = BASE.read_text().splitlines()
-    names = yaml.safe_load(BASE.read_text())["compression"]["coders"]
+    written = yaml.safe_load(BASE.read_text())
+    names = {*written["compression"]["coders"], *written["classification"]["tasks"]}
     explained = {line.split(":")[0].strip() for line in lines if "#" in line}
     for line in lines:
         key, colon, rest = line.partition(":")

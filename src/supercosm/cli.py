@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from supercosm import compressing, judging
+from supercosm import classifying, compressing, judging
 from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, SupercosmError
 from supercosm.options import Cost, Files, Json, Output
@@ -177,6 +177,9 @@ for command in (judging.measure, judging.calibrate, judging.audit, judging.drift
 for command in (compressing.train_coder, compressing.rate_distortion, compressing.map_latents, compressing.check_maps):
     app.command()(command)
 for command in (compressing.show_coders, compressing.compress, compressing.decompress):
+    app.command()(command)
+
+for command in (classifying.classify, classifying.simulate_densities, classifying.superresolve_densities):
     app.command()(command)
 
 

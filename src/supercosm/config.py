@@ -6,18 +6,18 @@ their meaning live in `settings` and `model_settings`.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from supercosm.classification_settings import Classification
 from supercosm.compression_settings import Compression
 from supercosm.errors import ConfigurationError
 from supercosm.model_settings import AnyModel, Gan, Model, Network, Training, Unet
+from supercosm.overlays import merge, read_json, read_yaml
 from supercosm.sentences import sentence
 from supercosm.settings import (
     Audit,
@@ -37,6 +37,7 @@ __all__ = [
     "BASELINES",
     "AnyModel",
     "Audit",
+    "Classification",
     "Compression",
     "Config",
     "Cosmology",
@@ -58,8 +59,6 @@ __all__ = [
     "check",
     "entries",
     "load_config",
-    "merge",
-    "read_yaml",
 ]
 
 
@@ -80,6 +79,7 @@ class Config(Settings):
     statistics: Statistics = Statistics()
     audit: Audit = Audit()
     compression: Compression = Compression()
+    classification: Classification = Classification()
     report: Report = Report()
 
     @model_validator(mode="after")
@@ -96,8 +96,9 @@ class Config(Settings):
         for shift in self.audit.shifts:
             self.shifted(shift)
         self._check_skew()
-        fault = self.compression.fault(self.models)
-        if fault:
+        boxes = [entry.name for entry in entries(self) if is_whole_box(self, entry)]
+        classification = self.classification.fault(boxes, self.simulation.high, self.seeds, self.cosmology)
+        if fault := self.compression.fault(self.models) or classification:
             raise ValueError(fault)
         return self
 
@@ -219,28 +220,10 @@ def entries(config: Config) -> list[Entry]:
     return found
 
 
-def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge an overlay onto a configuration: sections merge key by key, everything else is replaced."""
-    merged = dict(base)
-    for key, value in overlay.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = merge(merged[key], value)
-        else:
-            merged[key] = value
-    return merged
-
-
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read one YAML file as a mapping; raise ConfigurationError when it is missing or not a mapping."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"{path} must hold a mapping of sections, not {type(content).__name__}")
-    return content
+def is_whole_box(config: Config, entry: Entry) -> bool:
+    """Tell whether an entry is a box, not projected slabs, at the last output."""
+    last = entry.scale_factor == config.simulation.scale_factors[-1]
+    return last and (entry.model is None or config.models[entry.model].dimensions == 3)
 
 
 def load_config(files: Iterable[str | Path] = (), settings: str | None = None) -> Config:
@@ -249,25 +232,15 @@ def load_config(files: Iterable[str | Path] = (), settings: str | None = None) -
     for path in files:
         content = merge(content, read_yaml(path))
     if settings:
-        content = merge(content, _read_json(settings))
+        content = merge(content, read_json(settings))
     return check(content)
-
-
-def _read_json(text: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigurationError(f"--settings is not valid JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ConfigurationError(f"--settings must be a JSON mapping of sections, not {type(content).__name__}")
-    return content
 
 
 def check(content: Mapping[str, Any]) -> Config:
     """Turn a plain mapping into a Config; raise ConfigurationError with one line per mistake.
 
-    A model, a term of a loss, a coder, or all coders that are null are left out: so an overlay can take them
-    away.
+    A model, a term of a loss, a coder or a task that is null, or all coders or tasks, are left out: so an overlay can
+    take them away.
     """
     try:
         return Config.model_validate(_without_nulls(content))
@@ -282,9 +255,10 @@ def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
         for name, model in models.items():
             if isinstance(model, Mapping) and isinstance(model.get("loss"), Mapping):
                 models[name] = {**model, "loss": _present(model["loss"])}
-    compression = found.get("compression")
-    if isinstance(compression, Mapping) and isinstance(coders := compression.get("coders", {}), Mapping | None):
-        found["compression"] = {**compression, "coders": _present(coders or {})}
+    for section, key in (("compression", "coders"), ("classification", "tasks")):
+        own = found.get(section)
+        if isinstance(own, Mapping) and isinstance(named := own.get(key, {}), Mapping | None):
+            found[section] = {**own, key: _present(named or {})}
     return found
 
 

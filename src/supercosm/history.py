@@ -84,7 +84,11 @@ def smooth(values: np.ndarray) -> np.ndarray:
 
 def diagnose(path: str | Path) -> str:
     """Say what the loss curve in history.csv shows and what to do about it, in one or two sentences."""
-    history = read_history(path)
+    return diagnosis(read_history(path))
+
+
+def diagnosis(history: History) -> str:
+    """Say what a loss curve shows and what to do about it, in one or two sentences."""
     steps, train = history["step"], history["train_loss"]
     if not np.all(np.isfinite(train)):
         first = int(steps[np.argmin(np.isfinite(train))])

@@ -15,6 +15,8 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from supercosm import figures
+from supercosm.classification.section import realism
+from supercosm.classification.section import section as classification
 from supercosm.compare import read_sample
 from supercosm.compression.section import section as compression
 from supercosm.config import Config, Entry, entries
@@ -64,10 +66,10 @@ def report(config: Config, results: str | Path, output: str | Path) -> None:
         "models": [_model(results, name, config.report.pdf) for name in config.models],
         "meta": spectra.meta,
         "fields": list(FIELDS),
-        "columns": [heading[:2] for heading in COLUMNS.values()],
         "comparisons": [_comparison(config, results, group, spectra, metrics) for group in _groups(expected, spectra)],
         "sections": sections(config, results, list(spectra["entry"]), spectra.meta["k_Nyquist_low"]),
         "compression": compression(config, results),
+        "classification": classification(config, results),
         "shortcomings": shortcomings(config, results, spectra.meta["k_Nyquist_low"]),
         "benchmarks": benchmarks(results / "benchmarks"),
         "entries": {entry.name: TOLD[entry.phases] for entry in expected},
@@ -118,7 +120,10 @@ def _comparison(config: Config, results: Path, group: list[Entry], spectra: QTab
         "dimensions": dimensions,
         "picture": _picture(config, results, group, tag),
         "figures": drawn,
-        "tables": {field: _table(group, metrics, field) for field in shown},
+        "tables": {
+            field: _table(group, metrics, field, realism(config, results) if field == "density" else {})
+            for field in shown
+        },
     }
 
 
@@ -160,8 +165,12 @@ def _first_sample(results: Path, entry: Entry, seed: int) -> Path:
     return results / "superresolved" / entry.name / str(seed) / "1.hdf5"
 
 
-def _table(group: list[Entry], metrics: QTable, field: str) -> list[dict[str, Any]]:
-    """List sections of rows by what the entries are told, since only those compete; mark the best."""
+def _table(group: list[Entry], metrics: QTable, field: str, told: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """List sections of rows by what the entries are told, since only those compete; mark the best.
+
+    told: how well a classifier tells entries from the true run, if one was asked.
+    """
+    told = {entry.name: told[entry.name] for entry in group if entry.name in told}
     sections = []
     few_steps = [name for name in metrics["entry"] if is_few_steps(name)] if _is_last(group, metrics) else []
     for names, title in (
@@ -172,8 +181,22 @@ def _table(group: list[Entry], metrics: QTable, field: str) -> list[dict[str, An
         rows = [metrics[metrics["entry"] == name][0] for name in names]
         rows = [row for row in rows if np.isfinite(row[f"{field}_T_error_all"])]
         if rows:
-            sections.append({"title": title, "rows": [_cells(row, rows, field) for row in rows]})
-    return sections
+            cells = [_cells(row, rows, field) for row in rows]
+            for row in cells if told else ():
+                row["cells"].append(_told_cell(row["entry"], names, told))
+            sections.append({"title": title, "rows": cells})
+    columns = [heading[:2] for heading in COLUMNS.values()]
+    return {"columns": [*columns, ("told from HR", "0.5: not at all")] if told else columns, "sections": sections}
+
+
+def _told_cell(entry: str, rivals: list[str], told: dict[str, dict[str, float]]) -> dict[str, Any]:
+    """Show how often a classifier tells an entry from the true run; the least is the best."""
+    if entry not in told:
+        return {"text": "–", "scatter": "", "best": False}
+    accuracies = [told[name]["accuracy"] for name in rivals if name in told]
+    accuracy, error = told[entry]["accuracy"], told[entry]["error"]
+    best = len(accuracies) > 1 and accuracy == min(accuracies)
+    return {"text": _number(accuracy), "scatter": _number(error) if np.isfinite(error) else "", "best": best}
 
 
 def _is_last(group: list[Entry], metrics: QTable) -> bool:

@@ -10,20 +10,25 @@ import yaml
 
 from supercosm.config import Config
 
-UNIONS = {"models": ("family", "what is learnt"), "coders": ("kind", "how patches are described")}
+UNIONS = {
+    "models": ("family", "what is learnt"),
+    "coders": ("kind", "how patches are described"),
+    "tasks": ("kind", "what is told apart"),
+}
+STAGES = {"coders": "Compression", "tasks": "Classification"}  # sections of named things that may all be left out
 HEADER = "# Written by `supercosm schema`; edit src/supercosm/settings.py and the …_settings.py beside it instead.\n"
 
 
 def json_schema() -> str:
     """Return the JSON schema (draft 2020-12) of a configuration, written as YAML."""
     schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
-    named = (schema["properties"]["models"], schema["$defs"]["Compression"]["properties"]["coders"])
-    for section in named:
+    optional = {key: schema["$defs"][section]["properties"] for key, section in STAGES.items()}
+    for section in (schema["properties"]["models"], *(properties[key] for key, properties in optional.items())):
         section["additionalProperties"] = False  # names that fit no pattern are errors
         for pattern, union in section["patternProperties"].items():
             section["patternProperties"][pattern] = {"anyOf": [union, {"type": "null"}]}  # null takes one away
-    coders = schema["$defs"]["Compression"]["properties"]
-    coders["coders"] = {"anyOf": [coders["coders"], {"type": "null"}], "default": {}}  # null: no such stage
+    for key, properties in optional.items():
+        properties[key] = {"anyOf": [properties[key], {"type": "null"}], "default": {}}  # null: no such stage
     return HEADER + yaml.safe_dump(schema, sort_keys=False, allow_unicode=True, width=110)
 
 
@@ -82,7 +87,9 @@ def _values(field: dict[str, Any]) -> str:
     if field.get("type") == "array":
         return f"list of {_values(field['items'])}"
     if field.get("type") == "object":
-        return "key: list of values" if "items" in field.get("additionalProperties", {}) else "loss: weight"
+        if "items" in field.get("additionalProperties", {}):
+            return "key: list of values"
+        return "parameter: value" if "sigma8" in field.get("propertyNames", {}).get("enum", ()) else "loss: weight"
     signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
     limits = [f"{sign} {field[key]:g}" for key, sign in signs.items() if key in field]
     return " ".join([{"null": "none"}.get(field.get("type", ""), field.get("type", "")), *limits])

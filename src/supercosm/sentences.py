@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+# sections of named things of several kinds, and a kind of each
+KINDS = {("compression", "coders"): "pca", ("classification", "tasks"): "realism"}
+
 
 def sentence(error: Mapping[str, Any], schema: Callable[[], Mapping[str, Any]]) -> str:
     """Say what is wrong with a configuration; schema() is asked for the keys there are, to suggest one."""
     location = _without_tags(error["loc"])
     where = ".".join(str(part) for part in location)
-    named = bool(location) and (location[0] == "models" or location[:2] == ["compression", "coders"])
+    named = bool(location) and (location[0] == "models" or tuple(location[:2]) in KINDS)
     if error["type"] == "extra_forbidden":
         return f"unknown configuration key '{where}'{_suggestion(error['loc'], schema())}"
     if error["type"] == "union_tag_not_found":
         if location[0] == "models":
             return f"{where} lacks its family; add family: unet or family: gan"
-        return f"{where} lacks its kind; add one, like kind: pca"
+        return f"{where} lacks its kind; add one, like kind: {KINDS[tuple(location[:2])]}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{where}: {message}" if named else message
@@ -25,8 +28,8 @@ def sentence(error: Mapping[str, Any], schema: Callable[[], Mapping[str, Any]]) 
 
 
 def _without_tags(location: tuple) -> list:
-    """Leave out what pydantic puts after the name of a model or a coder: its family or kind, no key of the file."""
-    places = {("models",): 2, ("compression", "coders"): 3}
+    """Leave out what pydantic puts after the name of a model, a coder or a task: its family or kind, not in files."""
+    places = {("models",): 2, **dict.fromkeys(KINDS, 3)}
     for start, place in places.items():
         if location[: len(start)] == start:
             return [part for i, part in enumerate(location) if i != place]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supercosm.config import Config, entries
+from supercosm.classification_settings import AnyTask, Realism, Universes
+from supercosm.config import Config, Cosmology, entries, is_whole_box
 from supercosm.errors import ConfigurationError
 from supercosm.variants import skewed
 
@@ -44,6 +45,7 @@ SECTIONS = {
     "report": tuple(Config.model_fields),
 }
 TRUTH = "high"
+OTHER_SEEDS, UNIVERSES = "other-seeds", "universes"  # parts of tasks that are no entries
 
 
 def is_truth(entry: str) -> bool:
@@ -184,3 +186,52 @@ def compression_settings(
         shared = ("environment_radius", "environment_threshold")
         full["statistics"] = {key: getattr(config.statistics, key) for key in shared}
     return json.dumps(full, sort_keys=True)
+
+
+def parts_of(config: Config, task: AnyTask) -> list[str]:
+    """List the parts of a task, each a job and a folder: entries, the true run, the control, or all universes."""
+    if isinstance(task, Universes):
+        return [UNIVERSES]
+    if isinstance(task, Realism):
+        boxes = [entry.name for entry in entries(config) if is_whole_box(config, entry)]
+        return (task.entries or boxes) + ([OTHER_SEEDS] if task.other_seeds else [])
+    return [*task.entries, TRUTH]
+
+
+def classified_entries(config: Config) -> list[str]:
+    """List the entries whose boxes of training and validation seeds are needed, too."""
+    parts = [part for task in config.classification.tasks.values() for part in parts_of(config, task)]
+    return [name for name in dict.fromkeys(parts) if name not in (TRUTH, OTHER_SEEDS, UNIVERSES)]
+
+
+def classification_figures(config: Config) -> dict[str, tuple[str, ...]]:
+    """List the figures of every task, as their files are named after `classification_<task>_`."""
+    found = {}
+    for name, task in config.classification.tasks.items():
+        curve = ("curve",) if isinstance(task, Universes) and task.curve else ()
+        found[name] = ("accuracy", *curve, "confusion", "rates", "seeds", "losses", "looks", "occlusion", "filters")
+    return found
+
+
+def class_settings(config: Config, task: str, cosmology: Cosmology) -> str:
+    """Return the settings of the simulations of one class of a task that tells cosmologies apart, as sorted JSON."""
+    own = config.classification.tasks[task]
+    simulation = config.simulation.model_dump(mode="json") | {
+        "box_size": own.box_size,
+        "low": own.particles // 2,
+        "high": own.particles,
+        "steps": own.steps,
+        "scale_factors": config.simulation.scale_factors[-1:],
+    }
+    neutral = {"audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
+    part = {"cosmology": cosmology.model_dump(mode="json"), "device": config.device, "simulation": simulation}
+    return json.dumps(neutral | part, sort_keys=True)
+
+
+def classification_settings(config: Config, task: str) -> str:
+    """Return the settings of a task as sorted JSON, without entries and boxes: they decide which jobs there are."""
+    own = config.classification.tasks[task].model_dump(mode="json")
+    own = {key: value for key, value in own.items() if key not in ("entries", "boxes")}
+    neutral = {"audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
+    shared = {key: config.model_dump(mode="json")[key] for key in ("cosmology", "device", "simulation")}
+    return json.dumps(neutral | shared | {"classification": {"tasks": {task: own}}}, sort_keys=True)

@@ -79,7 +79,7 @@ def superresolve_file(
     each sample cost.
     """
     low = read_snapshot(snapshot)
-    model = _source(source, factor, options.device)
+    model = source_of(source, factor, options.device)
     meter = Meter(torch.device("cpu"))
     if outputs:
         sampler = Sampler(low, model, options)  # refuses what cannot be done before anything is said about what can
@@ -95,7 +95,8 @@ def superresolve_file(
     meter.write(cost)
 
 
-def _source(source: Path | str, factor: int | None, device: str) -> Model | Baseline:
+def source_of(source: Path | str, factor: int | None, device: str) -> Model | Baseline:
+    """Load a model folder, or name a baseline; raise ConfigurationError for a baseline without its factor."""
     if str(source) not in BASELINES:
         return load_model(source, choose_device(device))
     if factor is None:

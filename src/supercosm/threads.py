@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 def two_threads_at_least() -> None:
@@ -16,6 +18,19 @@ def two_threads_at_least() -> None:
         given = os.environ.get(name, "").partition(",")[0]  # OpenMP takes a list, one number for each level
         if (int(given) if given.isdigit() else _cores()) < 2:
             os.environ[name] = "2"
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: small networks gain nothing from more, and sums keep their order."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _cores() -> int:

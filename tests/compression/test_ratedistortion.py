@@ -10,11 +10,11 @@ from learning import TEST_SEED
 from supercosm.compression import bitstream, entropy
 from supercosm.compression import boxes as whole
 from supercosm.compression import ratedistortion as curves
-from supercosm.compression.patches import log_slabs
 from supercosm.compression.rivals import CODECS
 from supercosm.compression_settings import Compression
 from supercosm.errors import DataError
 from supercosm.fields import log_density
+from supercosm.patches import log_slabs
 from supercosm.snapshot import read_snapshot
 from supercosm.superresolution import Baseline, superresolve
 

@@ -8,12 +8,12 @@ import pytest
 from learning import TEST_SEED, VALIDATION_SEED
 
 from supercosm.compression import study
-from supercosm.compression.patches import draw_patches, log_slabs
 from supercosm.compression.ratedistortion import evaluation_patches
 from supercosm.compression_settings import Compression, LatentMaps
 from supercosm.config import Statistics
 from supercosm.errors import DataError
 from supercosm.fields import density_of, from_log_density
+from supercosm.patches import draw_patches, log_slabs
 from supercosm.snapshot import read_snapshot
 from supercosm.tables import WAVE_NUMBER
 

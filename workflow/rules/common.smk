@@ -10,12 +10,17 @@ try:
     from supercosm.config import check, entries
     from supercosm.errors import SupercosmError
     from supercosm.files import locked
-    from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES
+    from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES, OTHER_SEEDS, TRUTH, UNIVERSES
     from supercosm.stages import (
+        class_settings,
+        classification_figures,
+        classification_settings,
+        classified_entries,
         compression_figures,
         compression_settings,
         figures_of,
         measured,
+        parts_of,
         stage_settings,
         tables_of,
     )
@@ -48,6 +53,8 @@ CODERS = CONFIG.compression.expanded()
 DENSE_CODERS = [name for name, coder in CODERS.items() if coder.kind == "dense"]
 SMALL_CODERS = [name for name, coder in CODERS.items() if coder.kind in ("pca", "downsample", "dense")]
 LARGE_CODERS = [name for name in CODERS if name not in SMALL_CODERS]
+TASKS = CONFIG.classification.tasks
+PARTS = [(name, part) for name, task in TASKS.items() for part in parts_of(CONFIG, task)]
 FIGURES = [(section, name) for section, names in figures_of(CONFIG).items() for name in names]
 SUMMARIES = list(tables_of(CONFIG, Path(RESULTS)))
 TAGS = [CONFIG.simulation.tag(a) for a in CONFIG.simulation.scale_factors]
@@ -298,6 +305,118 @@ def compression_results():
     return found + cards + ["<results>/compression/gallery.hdf5"]
 
 
+def universe_settings(task):
+    """Return a parameter function: the settings of the simulations of one class of a task."""
+
+    def text(wildcards):
+        return class_settings(CONFIG, task, TASKS[task].cosmologies(CONFIG.cosmology)[wildcards.universe])
+
+    return text
+
+
+def classified_seeds(role):
+    """Return the seeds of the boxes that classifiers of entries are trained, validated or judged on."""
+    boxes = [task.boxes for task in TASKS.values() if task.kind != "cosmology"]
+    seeds = getattr(CONFIG.seeds, role)
+    return seeds[: max(boxes, default=0)] if role == "training" else seeds
+
+
+def box_of(entry, seed, role):
+    """Return the file that holds one box of an entry or of the true run, for classifiers."""
+    if entry == TRUTH:
+        return f"<results>/simulations/{seed}/high.hdf5"
+    if role == "test":
+        return f"<results>/superresolved/{entry}/{seed}/1.hdf5"
+    return f"<results>/classification/densities/{entry}/{seed}.hdf5"
+
+
+def classes_of(task, part):
+    """Return the classes of a part of a task; of the environment, the fields."""
+    if part == UNIVERSES:
+        return list(TASKS[task].cosmologies(CONFIG.cosmology))
+    return list(dict.fromkeys([part, TRUTH]))
+
+
+def labelled(role):
+    """Return a function: the (class, file) pairs of one role's boxes of one part of a task."""
+
+    def pairs(wildcards):
+        task, part = wildcards.task, wildcards.part
+        if part == OTHER_SEEDS:
+            return others(role, TASKS[task].boxes)
+        if part == UNIVERSES:
+            seeds, folder = getattr(TASKS[task].seeds, role), f"<results>/classification/universes/{task}"
+            return [(c, f"{folder}/{c}/{seed}.hdf5") for c in classes_of(task, part) for seed in seeds]
+        seeds = getattr(CONFIG.seeds, role)
+        seeds = seeds[: TASKS[task].boxes] if role == "training" else seeds
+        return [(c, box_of(c, seed, role)) for c in classes_of(task, part) for seed in seeds]
+
+    return pairs
+
+
+def others(role, boxes):
+    """Return true runs of two sets of so many training seeds, which no classifier may tell apart: a test of leaks.
+
+    Test boxes are true runs, too: with other small scales, where such were run, so that the large ones agree.
+    """
+    training, test = CONFIG.seeds.training, CONFIG.seeds.test
+    if role == "validation":
+        return []
+    if role == "training":
+        count = min(boxes, len(training) // 2)
+        sides = (training[:count], training[count : 2 * count])
+        files = [[box_of(TRUTH, seed, role) for seed in side] for side in sides]
+    elif of_kind("universe"):
+        first = of_kind("universe")[0]
+        files = [
+            [f"<results>/variants/{first}/{seed}/high.hdf5" for seed in test],
+            [box_of(TRUTH, seed, role) for seed in test],
+        ]
+    else:
+        files = [[box_of(TRUTH, seed, role) for seed in side] for side in (test[::2], test[1::2])]
+    return [(label, file) for label, side in zip((OTHER_SEEDS, TRUTH), files) for file in side]
+
+
+def files_of_role(role):
+    """Return an input function: the boxes of one role, each once."""
+
+    def files(wildcards):
+        return [file for _, file in labelled(role)(wildcards)]
+
+    return files
+
+
+def classified(wildcards, input):
+    """Return the boxes of all roles as options: --training class=file."""
+    found = []
+    for role in ("training", "validation", "test"):
+        names = [label for label, _ in labelled(role)(wildcards)]
+        for label, file in zip(names, getattr(input, role)):
+            found += [f"--{role}", f"{label}={file}"]
+    return found + (["--other-seeds"] if wildcards.part == OTHER_SEEDS else [])
+
+
+def task_settings(wildcards):
+    return classification_settings(CONFIG, wildcards.task)
+
+
+def low_snapshots_to_classify():
+    """Return the low runs of the training and validation seeds that classifiers of entries need super-resolved."""
+    seeds = classified_seeds("training") + classified_seeds("validation")
+    return expand("<results>/simulations/{seed}/low.hdf5", seed=seeds)
+
+
+def densities_to_classify():
+    seeds = classified_seeds("training") + classified_seeds("validation")
+    return expand("<results>/classification/densities/{{entry}}/{seed}.hdf5", seed=seeds)
+
+
+def classification_results():
+    """Return what the stage of classification writes for the report; nothing where there is no task."""
+    names = ("scores.ecsv", "predictions.hdf5", "histories.ecsv", "looks.hdf5")
+    return [f"<results>/classification/{task}/{part}/{name}" for task, part in PARTS for name in names]
+
+
 def pictured(wildcards):
     """Return the snapshots that the report shows: those of the first test seed."""
     seed = CONFIG.seeds.test[0]
@@ -315,7 +434,7 @@ def everything(wildcards):
     """Return what a finished run holds, so that whatever is deleted of it is made again."""
     models = expand("<results>/models/{model}/model.safetensors", model=CONFIG.models)
     comparisons = expand("<results>/comparisons/{entry}/{seed}.ecsv", entry=ENTRIES, seed=CONFIG.seeds.test)
-    return models + comparisons + judgement_tables() + compression_results()
+    return models + comparisons + judgement_tables() + compression_results() + classification_results()
 
 
 def cost_files():

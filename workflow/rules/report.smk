@@ -7,6 +7,7 @@ rule report:
         ),
         judgement=judgement_tables(),
         compression=compression_results(),
+        classification=classification_results(),
         pictured=pictured,
     output:
         page=report(
@@ -52,6 +53,16 @@ rule report:
                 labels={"figure": name.replace("_", " ")},
             )
             for name in checked(compression_figures, CONFIG)
+        ],
+        classification=[
+            report(
+                f"<results>/figures/classification_{task}_{name}.png",
+                caption="../report/classification.rst",
+                category="Classification",
+                labels={"task": task, "figure": name.replace("_", " ")},
+            )
+            for task, names in classification_figures(CONFIG).items()
+            for name in names
         ],
     log:
         "<results>/logs/report/report.log",

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from supercosm.compression.patches import draw_cubes, draw_patches, log_slabs, slab_cells
 from supercosm.compression_settings import AnyCoder, Dense, Downsample
 from supercosm.config import Config
 from supercosm.errors import DataError
 from supercosm.fields import log_density
 from supercosm.pairs import PairFile
+from supercosm.patches import draw_cubes, draw_patches, log_slabs, slab_cells
 
 BLOCKS = 4  # per side of the cubes that coders of blocks are trained on, so that they know neighbours
 

@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +16,6 @@ from torch.nn import functional
 
 from supercosm.compression.coder import Coder, CoderCard, build, save_coder
 from supercosm.compression.data import Data, Patches, cut_blocks, read_patches, scaled
-from supercosm.compression.patches import SYMMETRIES, turned
 from supercosm.compression_settings import AnyCoder, Dense, Fit, Trained, Variational
 from supercosm.config import Config
 from supercosm.errors import DataError
@@ -25,8 +23,10 @@ from supercosm.files import whole
 from supercosm.history import diagnose, write_history
 from supercosm.losscurve import loss_curve
 from supercosm.pairs import PairFile
+from supercosm.patches import SYMMETRIES, turned
 from supercosm.progress import progress
 from supercosm.provenance import provenance
+from supercosm.threads import one_thread
 
 log = logging.getLogger("supercosm")
 
@@ -61,22 +61,11 @@ def train_coders(
     if shared:
         raise DataError(f"seeds {sorted(shared)} are in both training and validation; give each its own boxes")
     patches: dict[int, Patches] = {}
-    with _one_thread(), progress("train coders", sum(_epochs_of(c) for c in coders.values())) as tick:
+    with one_thread(), progress("train coders", sum(_epochs_of(c) for c in coders.values())) as tick:
         for name, settings in coders.items():
             d = settings.dimensions
             patches[d] = patches.get(d) or read_patches(config, d, training, validation)
             _train(name, settings, scaled(patches[d], settings), Path(folder) / name, (training, validation), tick)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: small networks gain nothing from more, and sums keep their order."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _epochs_of(settings: AnyCoder) -> int:

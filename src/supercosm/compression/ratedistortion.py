@@ -18,10 +18,10 @@ from astropy.table import QTable
 from supercosm.compression import bitstream, boxes, entropy, rivals
 from supercosm.compression.coder import Coder, unexplained
 from supercosm.compression.distortion import Distortion, of_field
-from supercosm.compression.patches import Place, draw_patches
 from supercosm.config import Compression
 from supercosm.fields import log_density
 from supercosm.mesh import paint
+from supercosm.patches import Place, draw_patches
 from supercosm.snapshot import Snapshot, lattice_positions
 
 Row = dict[str, Any]

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from supercosm.compare import read_sample
 from supercosm.compression.coder import Coder, load_coder
-from supercosm.compression.patches import log_slabs, slab_cells
 from supercosm.compression.ratedistortion import Row, box_rows, evaluation_patches, grid_of, particle_rows, patch_rows
 from supercosm.compression.study import gallery, map_latents, prior_spectra, sanity_table, walks
 from supercosm.config import Config
 from supercosm.errors import DataError
 from supercosm.fields import DensityField, density_of, log_density
 from supercosm.files import hdf5_writer
+from supercosm.patches import log_slabs, slab_cells
 from supercosm.progress import progress
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot

@@ -12,11 +12,11 @@ from torch import Tensor
 from supercosm.compression import latentmaps
 from supercosm.compression.coder import Coder
 from supercosm.compression.distortion import spectra
-from supercosm.compression.patches import Place, draw_patches, log_slabs, slab_cells
 from supercosm.compression_settings import LatentMaps
 from supercosm.config import Compression, Statistics
 from supercosm.errors import DataError
 from supercosm.fields import DensityField, from_log_density
+from supercosm.patches import Place, draw_patches, log_slabs, slab_cells
 from supercosm.statistics.environment import CLASSES, classify
 from supercosm.tables import LENGTH, WAVE_NUMBER
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from supercosm.compression.patches import SYMMETRIES, draw_cubes, draw_patches, log_slabs, slab_cells, turned
 from supercosm.errors import DataError
 from supercosm.fields import log_density
+from supercosm.patches import SYMMETRIES, draw_cubes, draw_patches, log_slabs, slab_cells, turned
 
 DENSITY = np.random.default_rng(0).lognormal(size=(16, 16, 16)).astype(np.float32)
 

@@ -1,0 +1,1 @@
+"""Classification: what networks and summary statistics tell apart, how surely, and where they look."""

@@ -1,0 +1,47 @@
+"""Plain configuration files: YAML and JSON read safely, overlays merged."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from supercosm.errors import ConfigurationError
+
+
+def merge(base: Mapping[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge an overlay onto a configuration: sections merge key by key, everything else is replaced."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = merge(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read one YAML file as a mapping; raise ConfigurationError when it is missing or not a mapping."""
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path} must hold a mapping of sections, not {type(content).__name__}")
+    return content
+
+
+def read_json(text: str) -> dict[str, Any]:
+    """Read a JSON mapping; raise ConfigurationError for anything else."""
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigurationError(f"--settings is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"--settings must be a JSON mapping of sections, not {type(content).__name__}")
+    return content
