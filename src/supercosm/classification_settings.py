@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from supercosm.sentences import sentence
 from supercosm.settings import Cosmology, Seeds, Settings
 
 SMALLEST = 19  # cells per side that the lectures' network needs
@@ -183,8 +184,10 @@ class Classification(Settings):
 def _cosmology_fault(task: Universes, usual: Cosmology) -> str | None:
     try:
         task.cosmologies(usual)
+    except ValidationError as error:
+        return f"classes = {task.classes} leave no universe: {sentence(error.errors()[0], Cosmology.model_json_schema)}"
     except ValueError as error:
-        return " ".join(str(error).split())
+        return str(error)
     return None
 
 
@@ -195,6 +198,8 @@ def _entries_fault(task: Realism | Environment, known: Collection[str], high: in
     if task.boxes > len(seeds.training):
         return f"boxes = {task.boxes} are more than the {len(seeds.training)} training seeds"
     if isinstance(task, Environment):
+        if task.side % 2:
+            return f"side = {task.side} must be even: then the centre of a patch is where eight cells meet"
         if high % task.coarsen or task.side > high // task.coarsen:
             return f"coarsen = {task.coarsen} does not divide {high} cells, or side = {task.side} is more than is left"
         return task.side_fault(task.side, 3)

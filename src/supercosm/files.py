@@ -19,6 +19,8 @@ import h5py
 from supercosm.errors import DataError, SupercosmError
 
 METADATA = "v110"  # HDF5's format with checksums on attributes and structure too; fletcher32 guards the data
+# h5py has no error class of its own: a flipped bit can surface as any of these
+UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -117,8 +119,7 @@ def hdf5_reader(path: str | Path, kind: str) -> Iterator[h5py.File]:
             yield file
     except SupercosmError:
         raise
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError, OverflowError) as error:
-        # h5py has no error class of its own: a flipped bit can surface as any of these
+    except UNREADABLE as error:
         why = " ".join(str(error).split())
         raise DataError(
             f"{path} cannot be read as a {kind} (truncated, damaged or of another kind: {why}); "

@@ -229,9 +229,11 @@ def class_settings(config: Config, task: str, cosmology: Cosmology) -> str:
 
 
 def classification_settings(config: Config, task: str) -> str:
-    """Return the settings of a task as sorted JSON, without entries and boxes: they decide which jobs there are."""
+    """Return the settings of a task as sorted JSON, without what decides which jobs there are."""
     own = config.classification.tasks[task].model_dump(mode="json")
-    own = {key: value for key, value in own.items() if key not in ("entries", "boxes")}
+    own = {key: value for key, value in own.items() if key not in ("entries", "boxes", "other_seeds")}
+    if "other_seeds" in type(config.classification.tasks[task]).model_fields:
+        own["other_seeds"] = False
     neutral = {"audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
     shared = {key: config.model_dump(mode="json")[key] for key in ("cosmology", "device", "simulation")}
     return json.dumps(neutral | shared | {"classification": {"tasks": {task: own}}}, sort_keys=True)

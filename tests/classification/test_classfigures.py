@@ -363,7 +363,7 @@ def test_occlusion_draws_four_orders_and_a_step_for_each_class(environment):
     left, right = figure_axes(lookfigures.occlusion(environment))
     assert names(left) == [*lookfigures.ORDERS.values(), "chance"]
     np.testing.assert_allclose(left.lines[1].get_xydata().T, [[0, 10, 40], environment.looks["occlusion_densest"]])
-    assert left.get_xlabel() == "cells set to the mean field [%]"
+    assert left.get_xlabel() == "cells replaced by the mean around [%]"
     assert names(right) == environment.classes
     values, edges, _ = right.patches[2].get_data()
     np.testing.assert_array_equal(values, environment.looks["by_density"][2])

@@ -82,7 +82,16 @@ def after(*names, seeds=(4, 5)):
         if entry.model and 4 in seeds:  # the test box that is run in another cosmology
             shift = f"shifts/sigma8_0.9102/{entry.name}/4"
             made |= {f"{shift}/1.hdf5", f"{shift}.ecsv", "evaluation/drift.ecsv"}
+        if 4 in seeds:  # the boxes that classifiers learn from are made by the same entry
+            made |= {f"classification/densities/{entry.name}/{seed}.hdf5" for seed in (1, 3)}
+        made |= classified("realism", entry.name) | (classified("environment", "low") if entry.name == "low" else set())
     return made
+
+
+def classified(task, part):
+    """Return what is found of one part of a task of classification."""
+    names = ("scores.ecsv", "predictions.hdf5", "histories.ecsv", "looks.hdf5")
+    return {f"classification/{task}/{part}/{name}" for name in names}
 
 
 def judged(box, calibrated):
@@ -143,6 +152,7 @@ def test_runs_to_a_self_contained_report(finished):
         *("evaluate", "summarise", "drift", "cost", "report"),
         *("train_coder", "train_small_coders", "rate_distortion", "rate_distortion_particles"),
         *("map_latents", "check_maps", "show_coders"),
+        *("simulate_universe", "superresolve_to_classify", "classify"),
     }
     assert list((finished / RUN).rglob("*.part")) == []
 
@@ -179,6 +189,7 @@ def test_one_more_test_seed_retrains_nothing(finished, tmp_path):
         simulated |= {f"variants/{variant}/6/high.hdf5", f"costs/variants/{variant}/6.json"}
     simulated |= {"comparisons/steps2/6.ecsv"} | judged("high/6", False) - {f"audits/high/6/{t}.ecsv" for t in AUDITED}
     shown = {f"compression/{name}" for name in ("patches.ecsv", "prior.ecsv", "gallery.hdf5")}
+    shown |= classified("realism", "other-seeds") | classified("environment", "high")
     assert files == simulated | shown | after("low", "linear", "unet", "unet-drawn", "gan", seeds=[6])
 
 
@@ -188,6 +199,21 @@ def test_a_setting_of_one_coder_reruns_that_coder_and_what_follows(finished, tmp
     made = {f"compression/coders/conv64/{name}" for name in MODEL}
     made |= {f"compression/{name}" for name in ("patches.ecsv", "prior.ecsv", "gallery.hdf5", "maps/conv64.ecsv")}
     assert without_figures(planned(finished, overlays=[more])) == made | {"report/index.html"}
+
+
+def test_a_setting_of_one_task_reruns_that_task(finished, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("classification: {tasks: {environment: {patches: 120}, realism: {entries: [gan]}}}")
+    made = classified("environment", "low") | classified("environment", "high")
+    assert without_figures(planned(finished, overlays=[more])) == made | {"report/index.html"}
+
+
+def test_another_universe_runs_its_simulations(finished, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("classification: {tasks: {sigma8: {classes: [{sigma8: 0.7}, {sigma8: 1.0}]}}}")
+    made = {f"classification/universes/sigma8/sigma8_1/{seed}.hdf5" for seed in (100, 101, 102, 103)}
+    made |= classified("sigma8", "universes") | {"report/index.html"}
+    assert without_figures(planned(finished, overlays=[more])) == made
 
 
 def test_report_settings_rerun_the_report_alone(finished, tmp_path):
@@ -200,13 +226,22 @@ def test_the_catalogue_entry_runs_the_same(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     printed = snakemake(tmp_path, "-n", "-s", ROOT / "workflow/Snakefile")
     assert re.search(r"^catalogue +1$", printed, re.M)
-    assert re.search(r"^total +91$", printed, re.M)
+    assert re.search(r"^total +107$", printed, re.M)
 
 
 def test_snakemakes_own_report_holds_figures_and_tables(finished, tmp_path):
     snakemake(finished, "--report", tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    for words in ("Training", "Spectra", "Pictures", "Tables", "Transfer function", "Bias audit", "Calibration"):
+    for words in (
+        "Training",
+        "Spectra",
+        "Pictures",
+        "Tables",
+        "Transfer function",
+        "Bias audit",
+        "Calibration",
+        "Classification",
+    ):
         assert words in page
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from supercosm.classification.boxes import Box
+from supercosm.errors import DataError
 from supercosm.patches import log_slabs, slab_cells
 
 
@@ -63,11 +64,16 @@ def slabs_of_boxes(boxes: Sequence[Box], classes: Sequence[str], thickness: floa
 
 
 def cut(examples: Examples, side: int) -> Examples:
-    """Cut slabs (n, m, m) into patches (n (m/side)², side, side); of `side` = m they stay whole, and periodic."""
+    """Cut slabs (n, m, m) into patches (n (m/side)², side, side); of `side` = m they stay whole, and periodic.
+
+    Raises DataError for a side that does not divide m.
+    """
     m = examples.x.shape[-1]
-    parts = m // side
-    if parts == 1:
+    if m % side:
+        raise DataError(f"patches of {side} cells do not divide boxes of {m} cells per side; choose a divisor")
+    if side == m:
         return examples
+    parts = m // side
     x = examples.x.reshape(-1, parts, side, parts, side).swapaxes(2, 3).reshape(-1, side, side)
     each = parts**2
     return Examples(

@@ -106,7 +106,7 @@ def _environment(parts: Mapping[str, Part]) -> Iterator[str]:
         others = [part_name(name) for name in own if part_name(name) not in helped]
         yield (
             (f"Super-resolution helps this task: {', '.join(helped)}. " if helped else "")
-            + (f"It does not with {', '.join(others)}: small scales that are drawn are noise here." if others else "")
+            + (f"It does not with {', '.join(others)}." if others else "")
         ).strip()
 
 
@@ -127,8 +127,8 @@ def _saliency(parts: Mapping[str, Part]) -> Iterator[str]:
     )
     verdict = "everywhere" if len(real) == len(found) else f"in {len(real)} of {len(found)} cases"
     yield (
-        f"Saliency is real {verdict}: probability of the true class as it is → without the {100 * DELETED:.0f} % most "
-        f"salient cells, without as many random ones: {shown}."
+        f"Saliency is real {verdict}: probability of the true class as it is → with the {100 * DELETED:.0f} % most "
+        f"salient cells smoothed away, with as many random ones: {shown}."
     )
 
 

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from supercosm.classification.examples import Examples, cut, shifted
 from supercosm.classification.verdict import softmax, temperature
-from supercosm.classification_settings import Classifier, Learning, Task
+from supercosm.classification_settings import Classifier, Environment, Learning, Task
 from supercosm.errors import DataError
 from supercosm.networks.classifiers import Lectures, Residual
 from supercosm.patches import SYMMETRIES, turned
@@ -109,6 +109,7 @@ def build(setup: Setup, examples: Examples) -> nn.Module:
         patch=own.patch,
         dimensions=examples.dimensions,
         periodic=examples.periodic and setup.side == examples.x.shape[-1],
+        side=setup.side if isinstance(setup.task, Environment) else None,
     )
 
 

@@ -106,7 +106,9 @@ def occlusion(part: Part) -> Figure:
         line = line_of(number) | {"markersize": 4}
         left.plot(100 * found["shares"], found[f"occlusion_{order}"], label=name, **line)
     left.axhline(1 / len(part.classes), color="0.4", linestyle="--", linewidth=1, label="chance")
-    left.set(xlabel="cells set to the mean field [%]", ylabel="mean probability of the true class", ylim=(0, 1.02))
+    left.set(
+        xlabel="cells replaced by the mean around [%]", ylabel="mean probability of the true class", ylim=(0, 1.02)
+    )
     for number, (name, values) in enumerate(zip(part.classes, found["by_density"], strict=True)):
         line = line_of(number)
         right.stairs(values, found["density_edges"], label=class_name(name), baseline=None,

@@ -21,11 +21,12 @@ from supercosm.networks.multiscale import wrap
 # captum is imported by the functions that need it, because every job would wait for it
 
 BATCH = 64  # patches in memory at once, steps of integration included
+AROUND = 5  # cells a side of the region whose mean replaces a cell: wide enough to lose what tells, and no new texture
 
 
 @dataclass(frozen=True)
 class Occlusion:
-    """What is left of a classification when cells are replaced by the mean field.
+    """What is left of a classification when cells lose their detail, that is, are replaced by the mean around them.
 
     shares: of the cells of every patch that are replaced, (s,), from 0 on. probability: mean probability of the true
     class and accuracy: share of patches classified correctly, each (s,) by the order in which cells go: "salient" first
@@ -84,11 +85,12 @@ def occlude(
     seed: int,
     temperature: float = 1.0,
 ) -> Occlusion:
-    """Classify patches (b, 1, p, …) of true classes (b,) with shares of their cells replaced by the mean field.
+    """Classify patches (b, 1, p, …) of true classes (b,) with shares of their cells replaced by the mean around them.
 
-    Where salient cells are what decides, they cost the most (Samek et al. 2017). salience: (b, p, …), of any sign, like
-    integrated gradients. temperature: of the probabilities. Share 0 is always included. Raises ConfigurationError for
-    shares that are not between 0 and 1.
+    Where salient cells are what decides, they cost the most (Samek et al. 2017). Holes at the mean field would be a new
+    texture, by which networks decide, too: random ones would cost as much (Fong & Vedaldi 2017 blur, therefore).
+    salience: (b, p, …), of any sign, like integrated gradients. temperature: of the probabilities. Share 0 is always
+    included. Raises ConfigurationError for shares that are not between 0 and 1.
     """
     if wrong := [share for share in shares if not 0 <= share <= 1]:
         raise ConfigurationError(f"shares of cells to replace lie between 0 and 1, not at {wrong}")
@@ -174,9 +176,19 @@ def _margins(network: nn.Module) -> Callable[[Tensor], Tensor]:
 def _logits_without(network: nn.Module, x: Tensor, priority: Tensor, counts: list[int]) -> Tensor:
     """Return the logits (b, s, k) of classes without the so many cells of highest priority (b, …)."""
     first = priority.flatten(1).argsort(dim=1, descending=True, stable=True)
-    cells = x.flatten(1)
-    without = (cells.scatter(1, first[:, :count], 0.0).reshape(x.shape) for count in counts)
+    cells, around = x.flatten(1), smoothed(x, getattr(network, "periodic", False)).flatten(1)
+    chosen = (first[:, :count] for count in counts)
+    without = (cells.scatter(1, which, around.gather(1, which)).reshape(x.shape) for which in chosen)
     return torch.stack([network(patches) for patches in without], dim=1)
+
+
+def smoothed(x: Tensor, periodic: bool) -> Tensor:
+    """Return the mean of the cells around each, AROUND a side, of patches (b, 1, p, …); beyond an edge lies nothing."""
+    pool = functional.avg_pool3d if x.ndim == 5 else functional.avg_pool2d
+    half = AROUND // 2
+    if periodic:
+        return pool(functional.pad(x, (half,) * 2 * (x.ndim - 2), mode="circular"), AROUND, stride=1)
+    return pool(x, AROUND, stride=1, padding=half, count_include_pad=False)
 
 
 def _random(x: Tensor, seed: int) -> Tensor:

@@ -48,8 +48,8 @@ WORDS = {
     ),
     "occlusion": (
         "Is that where it decides?",
-        "left, cells are replaced by the mean field, most salient first: the faster the fall, the more the saliency "
-        "means. Right, at which densities the network looks.",
+        "left, cells lose their detail: each is replaced by the mean around it, the most salient first. The faster the "
+        "fall, the more the saliency means. Right, at which densities the network looks.",
     ),
     "filters": ("Filters and feature maps", "what the first layer looks for, and what the first and last layers see."),
 }

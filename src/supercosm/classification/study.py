@@ -114,7 +114,7 @@ def cosmology_runs(splits: dict[str, list[Box]], classes: Sequence[str], task: U
         yield replace(control, run="skewed", training=few, balance=False)
         yield replace(control, run="skewed-balanced", training=few, balance=True)
     if task.shuffled:
-        meaningless = {s: shuffled(part, task.fit.seed) for s, part in parts.items() if s != "test"}
+        meaningless = {split: shuffled(part, task.fit.seed) for split, part in parts.items()}
         yield replace(control, run="shuffled", **meaningless)
 
 
@@ -153,4 +153,4 @@ def _axes(split: str, boxes: Sequence[Box]) -> tuple[int, ...]:
 def _altered(examples: Examples, kind: str, training: Examples) -> Examples:
     if kind == "matched":
         return replace(examples, x=alter.matched(examples.x, alter.ring_power(training.x)))
-    return replace(examples, x=alter.randomised(examples.x, int(examples.seeds[0])))
+    return replace(examples, x=alter.randomised(examples.x, abs(int(examples.seeds[0]))))

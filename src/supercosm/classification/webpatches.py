@@ -53,6 +53,8 @@ def web_patches(fields: Sequence[Box], truths: Sequence[Box], settings: Environm
 def _of_box(box: Box, truth: Box, settings: Environment) -> tuple[np.ndarray, ...]:
     field, true = coarsened(box.density, settings.coarsen), at_corners(coarsened(truth.density, settings.coarsen))
     m = len(field)
+    if settings.side > m:
+        raise DataError(f"patches of {settings.side} cells are larger than the {m} cells per side of a box; lower side")
     starts = np.random.default_rng([abs(box.seed), 6]).integers(m, size=(settings.patches, 3))
     steps = np.arange(settings.side)
     rows, columns, layers = ((starts[:, axis, None] + steps) % m for axis in range(3))
@@ -66,8 +68,10 @@ def _of_box(box: Box, truth: Box, settings: Environment) -> tuple[np.ndarray, ..
 
 
 def coarsened(density: np.ndarray, factor: int) -> np.ndarray:
-    """Average (m, m, m) over cubes of `factor` cells a side."""
+    """Average (m, m, m) over cubes of `factor` cells a side; raise DataError where they do not fit."""
     n = len(density) // factor
+    if n * factor != len(density):
+        raise DataError(f"coarsen = {factor} does not divide boxes of {len(density)} cells per side; choose a divisor")
     return density.reshape(n, factor, n, factor, n, factor).mean(axis=(1, 3, 5), dtype=np.float32)
 
 

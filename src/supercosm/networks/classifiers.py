@@ -17,23 +17,33 @@ from supercosm.networks.multiscale import _conv, _convolve, _layout, fold
 class Residual(nn.Module):
     """Small residual network (He et al. 2016), periodic where what it sees is a whole period of the box.
 
-    The mean over all cells in the end makes the classes independent of where in the patch things are. Batches are
-    normalised, single patches are not: the amplitude of a field is what tells universes apart.
+    The mean over all cells in the end makes the classes independent of where in the patch things are; with a `side`,
+    what is told is of the centre, and every cell has its own weight. Batches are normalised, single patches are not:
+    the amplitude of a field is what tells universes apart.
     """
 
     def __init__(
-        self, classes: int, *, channels: int, levels: int, patch: int, dimensions: int = 2, periodic: bool = False
+        self,
+        classes: int,
+        *,
+        channels: int,
+        levels: int,
+        patch: int,
+        dimensions: int = 2,
+        periodic: bool = False,
+        side: int | None = None,
     ) -> None:
         """Build for `levels` resolutions, the first of patches of so many cells, each with twice the channels."""
         super().__init__()
         conv = _conv(dimensions)
         widths = [channels * 2**level for level in range(levels)]
-        self.patch, self.dimensions, self.periodic = patch, dimensions, periodic
+        self.patch, self.dimensions, self.periodic, self.centred = patch, dimensions, periodic, side is not None
+        left = (side // (patch * 2 ** (levels - 1))) ** dimensions if side else 1
         self.first = conv(patch**dimensions, widths[0], 3, padding=1, bias=False)
         self.norm = _norm(dimensions, widths[0])
         self.blocks = nn.ModuleList(ResidualBlock(width, dimensions, periodic) for width in widths)
         self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in pairwise(widths))
-        self.head = nn.Linear(widths[-1], classes)
+        self.head = nn.Linear(widths[-1] * left, classes)
 
     @property
     def last(self) -> nn.Module:
@@ -48,7 +58,7 @@ class Residual(nn.Module):
             x = block(x)
             if level < len(self.down):
                 x = self.down[level](x)
-        return self.head(x.flatten(2).mean(dim=2))
+        return self.head(x.flatten(1) if self.centred else x.flatten(2).mean(dim=2))
 
 
 class ResidualBlock(nn.Module):
