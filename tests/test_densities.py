@@ -28,6 +28,11 @@ def snapshots(tiny_simulations):
     return [tiny_simulations[seed] / "low.hdf5" for seed in (1, 2)]
 
 
+def sample_seed(low):
+    """Return the sample seed of a box: its own, far from the first ones, which test boxes have."""
+    return 1000 + 10_000 * (1 + low.provenance["seed"])
+
+
 def assert_same(found, expected):
     np.testing.assert_array_equal(found.data, expected.data)
     for name in ("box_size", "scale_factor", "cosmology", "dimensions", "provenance"):
@@ -51,7 +56,8 @@ def test_densities_of_baselines_are_those_of_their_particles(snapshots, tmp_path
     outputs = [tmp_path / f"{number}.hdf5" for number in (1, 2)]
     superresolve_densities(snapshots, outputs, name, CPU, 2)
     for snapshot, output in zip(snapshots, outputs, strict=True):
-        expected = density_of(superresolve(read_snapshot(snapshot), Baseline(name, 2)), 32)
+        low = read_snapshot(snapshot)
+        expected = density_of(superresolve(low, Baseline(name, 2), seed=sample_seed(low)), 32)
         assert_same(read_density(output), expected)
     one, two = (read_density(output).data for output in outputs)
     assert np.abs(one - two).max() > 1
@@ -61,16 +67,20 @@ def test_drawn_phases_follow_the_seed_and_the_options(snapshots, tmp_path):
     outputs = [tmp_path / f"{number}.hdf5" for number in (1, 2)]
     options = Options(device="cpu", phases="drawn", seed=7, tile=8)
     superresolve_densities(snapshots, outputs, "linear", options, 2)
-    expected = superresolve(read_snapshot(snapshots[1]), Baseline("linear", 2), seed=7, tile=8, phases="drawn")
+    low = read_snapshot(snapshots[1])
+    seed = sample_seed(low) - 1000 + 7
+    expected = superresolve(low, Baseline("linear", 2), seed=seed, tile=8, phases="drawn")
     assert_same(read_density(outputs[1]), density_of(expected, 32))
-    assert read_density(outputs[1]).provenance["settings"]["sample_seed"] == 7
+    assert read_density(outputs[1]).provenance["settings"]["sample_seed"] == seed
+    assert read_density(outputs[0]).provenance["settings"]["sample_seed"] != seed, "boxes share no small scales"
 
 
 @pytest.mark.parametrize("fields", ["displacement", "density"])
 def test_densities_of_models_are_those_of_superresolve(boxes, snapshots, tmp_path, fields):
     random_model(boxes, tmp_path / "model", noise="white", fields=fields)
     superresolve_densities(snapshots, [tmp_path / "a.hdf5", tmp_path / "b.hdf5"], tmp_path / "model", CPU, None)
-    expected = superresolve(read_snapshot(snapshots[0]), load_model(tmp_path / "model"))
+    low = read_snapshot(snapshots[0])
+    expected = superresolve(low, load_model(tmp_path / "model"), seed=sample_seed(low))
     assert isinstance(expected, DensityField) == (fields == "density")
     assert_same(
         read_density(tmp_path / "a.hdf5"), expected if fields == "density" else density_of(expected, expected.side)

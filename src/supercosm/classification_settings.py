@@ -80,7 +80,7 @@ class Realism(Task):
     boxes: int = Field(2, ge=1, description="training seeds, from the first, whose boxes it learns from")
     entries: list[str] = Field([], description="what is told from the true run; none: every whole box of the report")
     other_seeds: bool = Field(
-        True, description="also tell true runs from true runs of other seeds, which must be impossible: a test of leaks"
+        True, description="also tell true runs from those of other seeds (audit.universes), which must be impossible"
     )
 
 
@@ -194,7 +194,9 @@ def _cosmology_fault(task: Universes, usual: Cosmology) -> str | None:
 def _entries_fault(task: Realism | Environment, known: Collection[str], high: int, seeds: Seeds) -> str | None:
     for entry in task.entries:
         if entry not in known:
-            return f"'{entry}' is no whole box at the last output (there are: {', '.join(known)})"
+            return (
+                f"'{entry}' is no whole box at the last output (there are: {', '.join(known)}); leave it out of entries"
+            )
     if task.boxes > len(seeds.training):
         return f"boxes = {task.boxes} are more than the {len(seeds.training)} training seeds"
     if isinstance(task, Environment):

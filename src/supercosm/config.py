@@ -140,8 +140,8 @@ class Config(Settings):
         simulation = self.simulation
         if name in BASELINES:
             raise ValueError(f"models.{name}: this name is kept for a baseline; choose another")
-        if name == "high" or re.fullmatch(r"steps\d+", name):
-            raise ValueError(f"models.{name}: this name is kept for a high-resolution run; choose another")
+        if name in ("high", "universes") or re.fullmatch(r"steps\d+", name):
+            raise ValueError(f"models.{name}: this name is kept for high-resolution runs; choose another")
         if model.training.crop > simulation.high:
             raise ValueError(
                 f"models.{name}.training.crop = {model.training.crop} is larger than simulation.high = "

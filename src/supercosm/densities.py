@@ -14,6 +14,8 @@ from supercosm.simulate import simulate
 from supercosm.snapshot import Snapshot, read_snapshot
 from supercosm.superresolution import source_of, superresolve
 
+APART = 10_000  # between the sample seeds of boxes: more samples of one box nobody draws
+
 
 def simulate_densities(config: Config, seeds: Sequence[int], folder: Path) -> None:
     """Simulate the high resolution of many seeds; write the density of the last output of each, <seed>.hdf5."""
@@ -25,15 +27,19 @@ def simulate_densities(config: Config, seeds: Sequence[int], folder: Path) -> No
 def superresolve_densities(
     snapshots: Sequence[Path], outputs: Sequence[Path], source: Path | str, options: Options, factor: int | None
 ) -> None:
-    """Super-resolve many low runs; write the density of one sample of each."""
+    """Super-resolve many low runs; write the density of one sample of each.
+
+    Every box has a sample seed of its own, so that no two share small scales, nor one with a sample of a test box.
+    """
     if len(snapshots) != len(outputs):
         raise ConfigurationError(
             f"{len(snapshots)} snapshots and {len(outputs)} outputs do not match: give one --output for each snapshot"
         )
     model = source_of(source, factor, options.device)
     with progress(f"super-resolve, {source}", len(snapshots)) as tick:
-        for snapshot, output in zip(snapshots, outputs, strict=True):
+        for number, (snapshot, output) in enumerate(zip(snapshots, outputs, strict=True)):
             low = read_snapshot(snapshot)
-            sample = superresolve(low, model, options.seed, options.tile, options.phases, options.override)
+            seed = options.seed + APART * (1 + int(low.provenance.get("seed", number)))
+            sample = superresolve(low, model, seed, options.tile, options.phases, options.override)
             write_density(output, density_of(sample, sample.side) if isinstance(sample, Snapshot) else sample)
             tick()

@@ -61,12 +61,15 @@ def report(config: Config, results: str | Path, output: str | Path) -> None:
         lacking = [entry.name for entry in expected if entry.name not in set(table["entry"])]
         if lacking:
             raise DataError(f"{results}/evaluation/{name}.ecsv lacks {', '.join(lacking)}; evaluate them first")
+    told = realism(config, results)
     content = {
         "config": config,
         "models": [_model(results, name, config.report.pdf) for name in config.models],
         "meta": spectra.meta,
         "fields": list(FIELDS),
-        "comparisons": [_comparison(config, results, group, spectra, metrics) for group in _groups(expected, spectra)],
+        "comparisons": [
+            _comparison(config, results, group, (spectra, metrics), told) for group in _groups(expected, spectra)
+        ],
         "sections": sections(config, results, list(spectra["entry"]), spectra.meta["k_Nyquist_low"]),
         "compression": compression(config, results),
         "classification": classification(config, results),
@@ -99,8 +102,14 @@ def _groups(expected: Iterable[Entry], spectra: QTable) -> Iterator[list[Entry]]
     yield from (groups[key] for key in sorted(groups))
 
 
-def _comparison(config: Config, results: Path, group: list[Entry], spectra: QTable, metrics: QTable) -> dict[str, Any]:
-    """Draw the figures and build the tables of one group."""
+def _comparison(
+    config: Config, results: Path, group: list[Entry], tables: tuple[QTable, QTable], told: dict[str, dict[str, float]]
+) -> dict[str, Any]:
+    """Draw the figures and build the tables of one group, of spectra and metrics.
+
+    told: how well a classifier tells entries from the true run.
+    """
+    spectra, metrics = tables
     names = [entry.name for entry in group]
     rows = spectra[np.isin(spectra["entry"], names)]
     dimensions, scale_factor = int(rows["dimensions"][0]), group[0].scale_factor
@@ -120,10 +129,7 @@ def _comparison(config: Config, results: Path, group: list[Entry], spectra: QTab
         "dimensions": dimensions,
         "picture": _picture(config, results, group, tag),
         "figures": drawn,
-        "tables": {
-            field: _table(group, metrics, field, realism(config, results) if field == "density" else {})
-            for field in shown
-        },
+        "tables": {field: _table(group, metrics, field, told if field == "density" else {}) for field in shown},
     }
 
 

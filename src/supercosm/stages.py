@@ -194,7 +194,8 @@ def parts_of(config: Config, task: AnyTask) -> list[str]:
         return [UNIVERSES]
     if isinstance(task, Realism):
         boxes = [entry.name for entry in entries(config) if is_whole_box(config, entry)]
-        return (task.entries or boxes) + ([OTHER_SEEDS] if task.other_seeds else [])
+        control = [OTHER_SEEDS] if task.other_seeds and config.audit.universes else []
+        return (task.entries or boxes) + control
     return [*task.entries, TRUTH]
 
 
@@ -235,5 +236,6 @@ def classification_settings(config: Config, task: str) -> str:
     if "other_seeds" in type(config.classification.tasks[task]).model_fields:
         own["other_seeds"] = False
     neutral = {"audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
-    shared = {key: config.model_dump(mode="json")[key] for key in ("cosmology", "device", "simulation")}
+    sections = ("cosmology", "device") if own["kind"] == "cosmology" else ("device", "simulation")
+    shared = {key: config.model_dump(mode="json")[key] for key in sections}
     return json.dumps(neutral | shared | {"classification": {"tasks": {task: own}}}, sort_keys=True)

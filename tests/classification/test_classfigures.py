@@ -164,7 +164,6 @@ def test_looks_in_two_and_three_dimensions_are_drawn_whole_and_legibly(draw, kin
         ("h_0.7", "h = 0.7"),
         ("usual", "usual"),
         ("high", "true high resolution"),
-        ("other", "true runs of other seeds"),
         ("knot", "knot"),
         ("unet_a0.5", "unet, a = 0.5"),
     ],

@@ -1,5 +1,7 @@
 """Examples: what slabs hold, where patches come from, and labels that are thinned out or mean nothing."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,10 @@ def labelled(*counts, classes=None):
     labels = np.random.default_rng(1).permutation(np.repeat(np.arange(len(counts)), counts))
     number = np.arange(len(labels))
     return Examples(np.zeros((len(labels), 2, 2)) + number[:, None, None], labels, number, number, 1.0, True)
+
+
+def of_one_box(examples):
+    return replace(examples, seeds=np.full(len(examples), 7))
 
 
 def test_slabs_hold_the_mass_of_their_box(boxes, slabs):
@@ -147,7 +153,7 @@ def test_skewed_examples_keep_a_share_of_the_first_class_alone(share, left):
 @pytest.mark.parametrize("counts", [(200, 200), (60, 20), (30, 30, 30), (9, 27, 3)])
 def test_shuffled_labels_know_nothing_of_the_truth(counts):
     """Within each true class all labels are equally frequent, exactly: the correlation is zero, not 1/√n."""
-    examples = labelled(*counts)
+    examples = of_one_box(labelled(*counts))
     labels = shuffled(examples, 0).labels
     for label, count in enumerate(counts):
         own = labels[examples.labels == label]
@@ -157,16 +163,28 @@ def test_shuffled_labels_know_nothing_of_the_truth(counts):
 
 
 def test_shuffled_labels_leave_no_more_than_one_example_over():
-    examples = labelled(101, 51)
+    examples = of_one_box(labelled(101, 51))
     labels = shuffled(examples, 0).labels
     table = np.histogram2d(examples.labels, labels, bins=2)[0]
     assert np.ptp(table, axis=1).max() == 1
 
 
 def test_shuffling_is_a_function_of_the_seed_and_changes_labels_alone():
-    examples = labelled(100, 100)
+    examples = of_one_box(labelled(100, 100))
     one, again, other = (shuffled(examples, seed) for seed in (0, 0, 1))
     np.testing.assert_array_equal(one.labels, again.labels)
     assert 50 < np.count_nonzero(one.labels != other.labels) < 150  # half of them, ± 7
     np.testing.assert_array_equal(one.x, examples.x)
     np.testing.assert_array_equal(one.seeds, examples.seeds)
+
+
+def test_shuffled_labels_of_a_box_are_the_same_in_every_split():
+    """So a box that is in two splits keeps what was learnt of it by heart, and the control of leaks can fail."""
+    one = of_one_box(labelled(40, 40))
+    other = replace(labelled(40, 40), seeds=np.full(80, 8))
+    parts = [
+        np.concatenate([getattr(part, name) for part in (other, one)]) for name in ("x", "labels", "seeds", "places")
+    ]
+    both = Examples(*parts, 1.0, True)
+    np.testing.assert_array_equal(shuffled(both, 0).labels[80:], shuffled(one, 0).labels)
+    assert np.any(shuffled(both, 0).labels[:80] != shuffled(both, 0).labels[80:])

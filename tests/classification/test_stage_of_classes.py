@@ -130,7 +130,7 @@ def test_environments_of_one_field(universes, configured, tmp_path, fields):
         (("low",), ("training", "validation", "test"), "fields given: low; the environment is that of the true run"),
         (("low", "0.6", "high"), ("training", "validation", "test"), "fields given: low, 0.6, high"),
         ((), (), "fields given: none"),
-        (("low", "high"), ("training", "test"), "there is no validation box of low; give --validation low=file"),
+        (("low", "high"), ("validation", "test"), "there is no training box of low; give --training low=file"),
         (("high",), ("training", "validation"), "there is no test box of high; give --test high=file"),
     ],
 )

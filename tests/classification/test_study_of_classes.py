@@ -187,7 +187,7 @@ def test_environments_are_told_from_a_field(universes, task_of, field):
         split: tuple([universes.box(label, seed) for seed in seeds] for label in (field, "high"))
         for split, seeds in FEW.items()
     }
-    data, known = environment_run(splits, task, 4)
+    data, known = environment_run(splits, task)
     assert data.training.x.shape == (4 * 400, 8, 8, 8)
     found = {o.classifier: o.predictions for o in [*outcomes(data, task, 4, CPU), *known]}
     assert list(found) == ["residual", "logistic", "eigenvalues", "tidal"]

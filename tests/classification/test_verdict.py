@@ -334,7 +334,19 @@ def test_places_need_not_be_in_order():
 
 def test_accuracy_of_every_box():
     found = decisions([1, 1, 1, 0, 1], [1, 1, 1, 1, 1], seeds=[9, 4, 4, 4, 4])
-    assert verdict.by_seed(found) == {4: (0.75, pytest.approx(math.sqrt(0.75 * 0.25 / 4))), 9: (1.0, 0.0)}
+    half = math.sqrt(0.7 * 0.3 / 4), math.sqrt(0.75 * 0.25)  # of 3.5 in 5, and of 1.5 in 2
+    assert verdict.by_seed(found) == {4: (0.75, pytest.approx(half[0])), 9: (1.0, pytest.approx(half[1]))}
+
+
+@pytest.mark.parametrize(("right", "expected"), [(True, (100 / 100.989, 1.0)), (False, (0.0, 0.989 / 100.989))])
+def test_an_accuracy_that_is_perfect_has_an_error(right, expected):
+    """Wilson's interval of 100 places: z² = 0.989 at 68 %."""
+    labels = np.arange(200) % 2
+    p = np.eye(2)[labels if right else 1 - labels]
+    found = Predictions(p, labels, np.zeros(200, int), np.arange(200) // 2)
+    assert verdict.accuracy_interval(found) == pytest.approx(expected, abs=1e-5)
+    row = verdict.judged(found)
+    assert (row["accuracy_low"], row["accuracy_high"]) == pytest.approx(expected, abs=1e-5)
 
 
 def test_row_of_the_table():

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from supercosm.classification_settings import SMALLEST
 from supercosm.networks.classifiers import Lectures, Residual, parameters
 
 
@@ -31,7 +32,7 @@ def test_the_lectures_network_has_as_many_parameters_as_its_layers_on_paper():
 
 
 def test_the_smallest_patch_leaves_one_cell_after_all_layers():
-    smallest = Lectures.SMALLEST
+    smallest = SMALLEST
     network = Lectures(2, side=smallest)
     assert network.dense.in_features == 32
     assert network(patches(2, smallest)).shape == (2, 2)

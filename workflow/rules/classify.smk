@@ -19,7 +19,7 @@ for task in [name for name, task in TASKS.items() if task.kind == "cosmology"]:
         threads: 2
         resources:
             gpu=GPU,
-            mem_mb=4000,
+            mem_mb=universe_memory(task),
             runtime=minutes(60),
         params:
             seeds=TASKS[task].seeds.all,
@@ -77,6 +77,7 @@ rule classify:
         task=one_of(TASKS),
         part=one_of(dict.fromkeys(part for _, part in PARTS)),
     resources:
+        gpu=GPU,
         mem_mb=box_memory,
         runtime=minutes(120),
     params:

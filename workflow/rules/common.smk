@@ -355,9 +355,9 @@ def labelled(role):
 
 
 def others(role, boxes):
-    """Return true runs of two sets of so many training seeds, which no classifier may tell apart: a test of leaks.
+    """Return true runs of two sets of so many training seeds, which no classifier may tell apart.
 
-    Test boxes are true runs, too: with other small scales, where such were run, so that the large ones agree.
+    The test boxes are the true runs and others with new small scales, so that their large scales agree.
     """
     training, test = CONFIG.seeds.training, CONFIG.seeds.test
     if role == "validation":
@@ -366,14 +366,12 @@ def others(role, boxes):
         count = min(boxes, len(training) // 2)
         sides = (training[:count], training[count : 2 * count])
         files = [[box_of(TRUTH, seed, role) for seed in side] for side in sides]
-    elif of_kind("universe"):
-        first = of_kind("universe")[0]
+    else:
+        folder = f"<results>/variants/{of_kind('universe')[0]}"
         files = [
-            [f"<results>/variants/{first}/{seed}/high.hdf5" for seed in test],
+            [f"{folder}/{seed}/high.hdf5" for seed in test],
             [box_of(TRUTH, seed, role) for seed in test],
         ]
-    else:
-        files = [[box_of(TRUTH, seed, role) for seed in side] for side in (test[::2], test[1::2])]
     return [(label, file) for label, side in zip((OTHER_SEEDS, TRUTH), files) for file in side]
 
 
@@ -460,6 +458,15 @@ def simulation_memory(wildcards, attempt):
 def box_memory(wildcards, attempt):
     """Return the memory of a job that holds a few high-resolution fields [MB]."""
     return attempt * int(2000 + 2e-4 * CONFIG.simulation.high**3 * max(1, CONFIG.evaluation.mesh**3 / 4))
+
+
+def universe_memory(task):
+    """Return the memory of the simulations of a task that tells cosmologies apart, one after the other [MB]."""
+
+    def megabytes(wildcards, attempt):
+        return attempt * int(1500 + (1e-4 + 2.4e-5 * CONFIG.simulation.mesh**3) * TASKS[task].particles ** 3)
+
+    return megabytes
 
 
 def ensemble_memory(wildcards, attempt):

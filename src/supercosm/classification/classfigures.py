@@ -37,7 +37,7 @@ RUNS = {
     "skewed-balanced": "skewed, weighed",
     "shuffled": "labels shuffled",
 }
-OTHERS = {"other": "true runs of other seeds", "other-seeds": "true runs of other seeds"}
+OTHERS = {"other-seeds": "true runs of other seeds"}
 PARAMETERS = {"Omega_m": "Ωm", "Omega_b": "Ωb", "sigma8": "σ8", "n_s": "n_s", "h": "h"}
 CHANGE = rf"({'|'.join(PARAMETERS)})_([-+.\de]+)"
 EXAMPLES = {"realism": "patches", "cosmology": "slabs", "environment": "patches"}

@@ -96,9 +96,17 @@ def shifted(examples: Examples, draw: np.random.Generator) -> Examples:
     return replace(examples, x=np.stack(moved))
 
 
+def boxes_of(examples: Examples) -> list[np.ndarray]:
+    """Return the seeds of every class that is there, ascending."""
+    return [np.unique(examples.seeds[examples.labels == label]) for label in np.unique(examples.labels)]
+
+
 def of_boxes(examples: Examples, count: int) -> Examples:
-    """Return the examples of the first so many seeds, in ascending order."""
-    return examples.chosen(np.isin(examples.seeds, np.unique(examples.seeds)[:count]))
+    """Return the examples of the first so many seeds of every class, in ascending order."""
+    kept = np.zeros(len(examples), bool)
+    for label, seeds in zip(np.unique(examples.labels), boxes_of(examples), strict=True):
+        kept |= (examples.labels == label) & np.isin(examples.seeds, seeds[:count])
+    return examples.chosen(kept)
 
 
 def skewed(examples: Examples, share: float, seed: int) -> Examples:
@@ -110,14 +118,16 @@ def skewed(examples: Examples, share: float, seed: int) -> Examples:
 
 
 def shuffled(examples: Examples, seed: int) -> Examples:
-    """Return the examples with labels that mean nothing: those of each class are given all classes alike, at random.
+    """Return the examples with labels that mean nothing: of each box, those of every class get all classes alike.
 
+    They depend on the box alone, so that a box in two splits keeps them, and what was learnt by heart would show.
     Permuted freely, labels would keep a chance correlation with the truth of 1/√n, which a strong classifier learns.
     """
-    draw = np.random.default_rng([seed, 4])
     labels = examples.labels.copy()
     classes = np.unique(labels)
-    for label in classes:
-        own = np.flatnonzero(examples.labels == label)
-        labels[own] = draw.permutation(np.resize(classes, len(own)))
+    for box in np.unique(examples.seeds):
+        for label in classes:
+            own = np.flatnonzero((examples.seeds == box) & (examples.labels == label))
+            draw = np.random.default_rng([seed, 4, abs(int(box)), int(label)])
+            labels[own] = draw.permutation(np.resize(draw.permutation(classes), len(own)))
     return replace(examples, labels=labels)

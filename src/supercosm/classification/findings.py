@@ -12,7 +12,8 @@ from supercosm.classification.results import Part
 from supercosm.classification.study import MAIN
 from supercosm.stages import OTHER_SEEDS, TRUTH
 
-CHANCE = 0.05  # accuracy above chance from which a control has failed
+CHANCE = 0.05  # accuracy above chance from which a control has failed, and from which there is something to look at
+MARGIN = 0.02  # probability by which salient cells must cost more than random ones
 DELETED = 0.1  # share of cells of the test of saliency
 
 
@@ -26,6 +27,11 @@ def score(part: Part, run: str, classifier: str) -> Any | None:
     """Return the row of scores of one run and classifier; None where there is none."""
     rows = part.scores[(part.scores["run"] == run) & (part.scores["classifier"] == classifier)]
     return rows[0] if len(rows) else None
+
+
+def best_of(part: Part) -> Any:
+    """Return the row of the classifier that tells most of the main run: what it cannot tell, no other here can."""
+    return max((row for row in part.scores if row["run"] == MAIN), key=lambda row: float(row["accuracy"]))
 
 
 def network_of(part: Part) -> str:
@@ -49,8 +55,12 @@ def _realism(parts: Mapping[str, Part]) -> Iterator[str]:
         row = told[OTHER_SEEDS]
         failed = row["accuracy"] > 0.5 + CHANCE
         yield (
-            f"True runs of other seeds are told apart in {_percent(row)} of 100 cases (p = {row['p']:.2g}): "
-            + ("SEEDS LEAK, and the other numbers are not to be trusted." if failed else "chance, so no seed leaks.")
+            f"True runs are told from true runs of other seeds in {_percent(row)} of 100 cases (p = {row['p']:.2g}): "
+            + (
+                "MORE THAN CHANCE, so the other numbers are not to be trusted."
+                if failed
+                else "chance, as it must be; no class is found where there is none."
+            )
         )
 
 
@@ -99,28 +109,39 @@ def _environment(parts: Mapping[str, Part]) -> Iterator[str]:
         rows = {name: score(part, MAIN, classifier) for name, part in parts.items()}
         shown = ", ".join(f"{part_name(name)} {_percent(row)}" for name, row in rows.items())
         yield f"Right class by {CLASSIFIERS[classifier]}, of 100: {shown}."
-    own = {name: float(score(part, MAIN, "tidal")["accuracy"]) for name, part in parts.items() if name != TRUTH}
+    own = {name: score(part, MAIN, "tidal") for name, part in parts.items() if name != TRUTH}
     base = own.pop("low", None)
     if base is not None and own:
-        helped = [part_name(name) for name, value in own.items() if value > base + 0.005]
+        helped = [part_name(name) for name, row in own.items() if _exceeds(row, base)]
         others = [part_name(name) for name in own if part_name(name) not in helped]
         yield (
-            (f"Super-resolution helps this task: {', '.join(helped)}. " if helped else "")
+            (
+                f"By the field's own tidal tensor, super-resolution helps this task: {', '.join(helped)}. "
+                if helped
+                else ""
+            )
             + (f"It does not with {', '.join(others)}." if others else "")
         ).strip()
+
+
+def _exceeds(row: Any, other: Any) -> bool:
+    """Tell whether an accuracy exceeds another by more than the error of their difference."""
+    errors = [(float(r["accuracy_high"]) - float(r["accuracy_low"])) / 2 for r in (row, other)]
+    return float(row["accuracy"]) - float(other["accuracy"]) > float(np.hypot(*errors))
 
 
 def _saliency(parts: Mapping[str, Part]) -> Iterator[str]:
     found = {}
     for name, part in parts.items():
         shares = part.looks.get("shares", np.array([]))
-        if name != OTHER_SEEDS and np.isclose(shares, DELETED).any():
+        above = float(part.scores["accuracy"][0]) - 1 / len(part.classes)
+        if name != OTHER_SEEDS and above > CHANCE and np.isclose(shares, DELETED).any():
             place = int(np.argmin(np.abs(shares - DELETED)))
             orders = ("salient", "random")
             found[name] = (part.looks["occlusion_salient"][0], *(part.looks[f"occlusion_{o}"][place] for o in orders))
     if not found:
         return
-    real = [name for name, (_, salient, random) in found.items() if salient < random]
+    real = [name for name, (_, salient, random) in found.items() if salient < random - MARGIN]
     shown = "; ".join(
         f"{part_name(name)}: {whole:.2f} → {salient:.2f}, {random:.2f}"
         for name, (whole, salient, random) in found.items()

@@ -125,8 +125,9 @@ def _epochs(
 ) -> Iterator[dict[str, float]]:
     """Train; yield a row of the history after each epoch."""
     fit, network = setup.fit, trained.network
-    weights = _weights(training.labels, setup.classes) if setup.balance else torch.ones(setup.classes)
-    weights = weights.to(setup.device)
+    weights, held_weights = (
+        _weights(part.labels, setup) for part in (training, training if held_out is None else held_out)
+    )
     count = len(cut(training, setup.side))
     steps = steps or max(1, count // fit.batch)
     optimiser = torch.optim.AdamW(network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
@@ -136,7 +137,7 @@ def _epochs(
         losses = []
         network.train()
         for x, labels in _batches(setup, trained, training, draw, steps):
-            loss = functional.cross_entropy(network(x), labels, weights)
+            loss = _cross_entropy(network(x), labels, weights)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -148,7 +149,7 @@ def _epochs(
                 f"the loss became {mean} in epoch {epoch + 1}; lower fit.learning_rate ({fit.learning_rate:g})"
             )
         row = {"step": (epoch + 1) * steps, "learning_rate": optimiser.param_groups[0]["lr"], "train_loss": mean}
-        yield row | ({} if held_out is None else {"validation_loss": _loss(trained, held_out, weights)})
+        yield row | ({} if held_out is None else {"validation_loss": _loss(trained, held_out, held_weights)})
 
 
 def _batches(
@@ -172,12 +173,20 @@ def _batches(
 def _loss(trained: Trained, examples: Examples, weights: Tensor) -> float:
     trained.network.eval()
     logits = torch.from_numpy(trained.logits(examples.x)).to(weights.device)
-    return float(functional.cross_entropy(logits, torch.from_numpy(examples.labels).to(weights.device), weights))
+    return float(_cross_entropy(logits, torch.from_numpy(examples.labels).to(weights.device), weights))
 
 
-def _weights(labels: np.ndarray, classes: int) -> Tensor:
-    """Return the inverse frequency of every class, one where all are as frequent."""
-    return torch.from_numpy(len(labels) / (classes * np.bincount(labels, minlength=classes))).float()
+def _cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean of the weighed cross-entropy, not divided by the weights that a batch happens to have."""
+    return (functional.cross_entropy(logits, labels, reduction="none") * weights[labels]).mean()
+
+
+def _weights(labels: np.ndarray, setup: Setup) -> Tensor:
+    """Return the inverse frequency of every class, one where all are as frequent, or where nothing is balanced."""
+    counts = np.bincount(labels, minlength=setup.classes) if setup.balance else np.full(setup.classes, len(labels))
+    there = np.maximum(counts, 1)
+    weights = len(labels) / (np.count_nonzero(counts) * there) if setup.balance else np.ones(setup.classes)
+    return torch.from_numpy(weights).float().to(setup.device)
 
 
 def _share_of_rate(done: float) -> float:

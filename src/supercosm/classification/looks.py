@@ -29,9 +29,9 @@ def look(trained: Trained, test: Examples, classes: int) -> dict[str, np.ndarray
 
     Of the examples shown, (e, …): x (log density), labels, probabilities (e, classes), gradients (integrated, of the
     margin of the true class) and gradcam. Of the first one: maps_first and maps_last. Of all: mean_gradients (classes,
-    p, …) the mean |gradients|; density_edges (b + 1,) of log density and by_density (classes, b); shares (s,) of
-    deleted cells and, for every order of deletion, occlusion_<order> and accuracy_<order> (s,). filters of the first
-    layer. cell: side of a cell [Mpc/h].
+    p, …) the mean |gradients|; density_edges (b + 1,) of log density and by_density (classes, b); shares (s,) of cells
+    that lose their detail and, for every order in which they do, occlusion_<order> (s,), the mean probability of the
+    true class. filters of the first layer. cell: side of a cell [Mpc/h].
     """
     chosen = test.chosen(_some_of_each(test.labels, classes, EXAMPLES))
     x, labels = trained.normalise(chosen.x), torch.from_numpy(chosen.labels)
@@ -59,7 +59,6 @@ def look(trained: Trained, test: Examples, classes: int) -> dict[str, np.ndarray
     found["shares"] = occlusion.shares
     for order in occlusion.probability:
         found[f"occlusion_{order}"] = occlusion.probability[order]
-        found[f"accuracy_{order}"] = occlusion.accuracy[order]
     return found
 
 

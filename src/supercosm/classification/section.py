@@ -10,13 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from supercosm.classification import classfigures, lookfigures, ratefigures
-from supercosm.classification.findings import network_of, score, sentences
+from supercosm.classification.findings import best_of, network_of, sentences
 from supercosm.classification.results import Part, read_part
 from supercosm.classification.study import MAIN
 from supercosm.classification.verdict import precision_recall
 from supercosm.classification_settings import AnyTask, Realism, Universes
 from supercosm.config import Config
 from supercosm.history import History, diagnosis
+from supercosm.patches import slab_cells
 from supercosm.pictures import save_figure
 from supercosm.stages import OTHER_SEEDS, classification_figures, parts_of
 
@@ -65,7 +66,7 @@ def section(config: Config, results: Path) -> dict[str, Any] | None:
 
 
 def realism(config: Config, results: Path) -> dict[str, dict[str, float]]:
-    """Return for every entry of the first task of kind realism how well it is told from the true run.
+    """Return for every entry of the first task of kind realism how well the best classifier tells it from the true run.
 
     By entry: accuracy, and half the width of its 68 % interval.
     """
@@ -74,8 +75,7 @@ def realism(config: Config, results: Path) -> dict[str, dict[str, float]]:
             rows = {}
             for part in parts_of(config, task):
                 if part != OTHER_SEEDS:
-                    read = read_part(results / "classification" / name / part)
-                    row = score(read, MAIN, network_of(read))
+                    row = best_of(read_part(results / "classification" / name / part))
                     half = (float(row["accuracy_high"]) - float(row["accuracy_low"])) / 2
                     rows[part] = {"accuracy": float(row["accuracy"]), "error": half}
             return rows
@@ -104,10 +104,12 @@ def _task(config: Config, results: Path, name: str, task: AnyTask) -> dict[str, 
 def _told(config: Config, task: AnyTask) -> str:
     """Say what is classified."""
     if isinstance(task, Realism):
-        size = task.side * config.simulation.box_size / config.simulation.high
+        cell = config.simulation.box_size / config.simulation.high
+        thick = cell * slab_cells(task.thickness, config.simulation.box_size, config.simulation.high)
         return (
-            f"Projected patches {size:.3g} Mpc/h wide and {task.thickness:.3g} Mpc/h thick. Both classes have the same "
-            "seeds, so the same large scales; the number is that of the classifier two-sample test."
+            f"Projected patches {task.side * cell:.3g} Mpc/h wide and {thick:.3g} Mpc/h thick. Both classes have the "
+            "same seeds, so the same large scales (the control of other seeds has them in its test boxes); the number "
+            "is that of the classifier two-sample test."
         )
     if isinstance(task, Universes):
         return (
@@ -125,7 +127,11 @@ def _told(config: Config, task: AnyTask) -> str:
 def _drawers(parts: Mapping[str, Part]) -> dict[str, Callable[[], Figure]]:
     """Return what draws each figure; pictures of one network are of the part that is hardest to tell, or the first."""
     models = {name: part for name, part in parts.items() if name != OTHER_SEEDS}
-    one = min(models.values(), key=lambda part: float(part.scores["auc"][0])) if len(models) > 1 else None
+    one = (
+        min(models.values(), key=lambda part: np.nan_to_num(float(part.scores["auc"][0]), nan=np.inf))
+        if len(models) > 1
+        else None
+    )
     one = one or next(iter(models.values()))
     return {
         "accuracy": lambda: classfigures.accuracy(parts),

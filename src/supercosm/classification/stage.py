@@ -46,7 +46,7 @@ def classify(
     with one_thread():
         if isinstance(task, Environment):
             classes: tuple[str, ...] = CLASSES
-            data, known = environment_run(_fields(splits), task, len(classes))
+            data, known = environment_run(_fields(splits), task)
             runs = [data]
         else:
             classes, known = check_splits(splits, same_seeds=not other_seeds), []
@@ -100,9 +100,10 @@ def _fields(splits: Splits) -> dict[str, tuple[list[Box], list[Box]]]:
         )
     field = next((label for label in labels if label != TRUTH), TRUTH)
     found = {}
-    for split in SPLITS:
+    for split in (split for split in SPLITS if splits[split] or split != "validation"):
         mine, true = ([box for box in splits[split] if box.label == label] for label in (field, TRUTH))
         if not mine or not true:
-            raise DataError(f"there is no {split} box of {field if not mine else TRUTH}; give --{split} {field}=file")
+            lacking = TRUTH if mine else field
+            raise DataError(f"there is no {split} box of {lacking}; give --{split} {lacking}=file")
         found[split] = mine, true
     return found

@@ -10,15 +10,16 @@ import torch
 
 from supercosm.classification import alter, classical
 from supercosm.classification.boxes import Box
-from supercosm.classification.examples import Examples, cut, of_boxes, shuffled, skewed, slabs_of_boxes
+from supercosm.classification.examples import Examples, boxes_of, cut, of_boxes, shuffled, skewed, slabs_of_boxes
 from supercosm.classification.fit import Setup, Trained, train
-from supercosm.classification.verdict import Predictions
+from supercosm.classification.verdict import BOXES, Predictions
 from supercosm.classification.webpatches import web_patches
 from supercosm.classification_settings import Environment, Opponent, Realism, Task, Universes
+from supercosm.errors import DataError
+from supercosm.statistics.environment import CLASSES
 
 MAIN = "all"  # the run on everything there is
 EVERY_AXIS = (0, 1, 2)
-ENOUGH = 5  # test boxes from which on whole boxes are the units of a statistical error
 
 
 @dataclass(frozen=True)
@@ -121,32 +122,37 @@ def cosmology_runs(splits: dict[str, list[Box]], classes: Sequence[str], task: U
 def _curve(data: Data, counts: Sequence[int]) -> Iterator[Data]:
     """Yield a run on fewer boxes in as many steps, by the name of the whole one and their number."""
     name = "" if data.run == MAIN else f"{data.run}-"
-    for count in counts:
+    most = min(len(seeds) for seeds in boxes_of(data.training))
+    for count in (count for count in counts if count < most):
         yield replace(data, run=f"{name}boxes{count}", training=of_boxes(data.training, count), main=False)
 
 
-def environment_run(
-    splits: dict[str, tuple[list[Box], list[Box]]], task: Environment, classes: int
-) -> tuple[Data, list[Outcome]]:
+def environment_run(splits: dict[str, tuple[list[Box], list[Box]]], task: Environment) -> tuple[Data, list[Outcome]]:
     """Return the one run of the task `environment` on one field, and what the field's own tidal tensor says.
 
     splits: boxes of the field, and of the true run, by split.
     """
     patches = {split: web_patches(*boxes, task) for split, boxes in splits.items()}
     training, test = patches["training"], patches["test"]
-    validation = patches["validation"].examples
-    data = Data(MAIN, training.examples, validation, test.examples, task.side, balance=task.balance)
     labels = training.examples.labels
-    probabilities = classical.logistic(training.eigenvalues, labels, test.eigenvalues, classes, task.balance)
+    if lacking := [name for number, name in enumerate(CLASSES) if number not in labels]:
+        raise DataError(
+            f"none of {len(labels)} training patches has a {lacking[0]} at its centre; raise patches or boxes, or "
+            f"change "
+            f"threshold = {task.threshold:g} or radius = {task.radius:g}"
+        )
+    validation = patches["validation"].examples if "validation" in patches else None
+    data = Data(MAIN, training.examples, validation, test.examples, task.side, balance=task.balance)
+    probabilities = classical.logistic(training.eigenvalues, labels, test.eigenvalues, len(CLASSES), task.balance)
     return data, [
         Outcome(MAIN, "eigenvalues", _predictions(probabilities, test.examples)),
-        Outcome(MAIN, "tidal", _predictions(np.eye(classes)[test.own], test.examples)),
+        Outcome(MAIN, "tidal", _predictions(np.eye(len(CLASSES))[test.own], test.examples)),
     ]
 
 
 def _axes(split: str, boxes: Sequence[Box]) -> tuple[int, ...]:
     """Return the axes to project along: of few test boxes but one, so that no piece of space is counted three times."""
-    few = split == "test" and len({box.seed for box in boxes}) < ENOUGH
+    few = split == "test" and len({box.seed for box in boxes}) < BOXES
     return EVERY_AXIS[2:] if few else EVERY_AXIS
 
 

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from statistics import NormalDist
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -258,13 +259,29 @@ def permutation_p(predictions: Predictions, draws: int = 999, seed: int = 0) -> 
 
 
 def by_seed(predictions: Predictions) -> dict[int, tuple[float, float]]:
-    """Return for each box its accuracy a and the binomial standard error √(a (1 − a)/n), as if examples were free."""
+    """Return for each box its accuracy a and its binomial standard error, as if examples were free.
+
+    The error is √(b (1 − b)/n) of b = (n a + ½)/(n + 1), so that it is not nothing where all are right.
+    """
     boxes = {}
     for seed in np.unique(predictions.seeds):
         right = predictions.correct[predictions.seeds == seed]
         a = float(right.mean())
-        boxes[int(seed)] = a, math.sqrt(a * (1 - a) / len(right))
+        b = (right.sum() + 0.5) / (len(right) + 1)
+        boxes[int(seed)] = a, math.sqrt(b * (1 - b) / len(right))
     return boxes
+
+
+def accuracy_interval(predictions: Predictions, level: float = 0.68) -> tuple[float, float]:
+    """Return the interval of the accuracy: `interval`, or, where all are right or none, Wilson's (1927) over places.
+
+    A bootstrap of examples that are all right has no width, though another test need not be perfect.
+    """
+    a, n = accuracy(predictions), int(_places(predictions).max()) + 1
+    if 0 < a < 1 or n < 2:
+        return interval(predictions, accuracy, level=level)
+    squared = NormalDist().inv_cdf((1 + level) / 2) ** 2
+    return (n / (n + squared), 1.0) if a == 1 else (0.0, squared / (n + squared))
 
 
 def judged(predictions: Predictions, uncalibrated: Predictions | None = None) -> dict[str, float]:
@@ -272,7 +289,7 @@ def judged(predictions: Predictions, uncalibrated: Predictions | None = None) ->
 
     uncalibrated: the same examples at temperature one; their calibration error and log loss are added.
     """
-    (low, high), (auc_low, auc_high) = (interval(predictions, score) for score in (accuracy, auc))
+    (low, high), (auc_low, auc_high) = accuracy_interval(predictions), interval(predictions, auc)
     row = {
         "accuracy": accuracy(predictions),
         "accuracy_low": low,

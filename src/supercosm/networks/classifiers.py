@@ -85,8 +85,6 @@ class Lectures(nn.Module):
     throughout; the softmax is left to the loss, which is exact in logits.
     """
 
-    SMALLEST = 19  # cells per side that leave one after all layers
-
     def __init__(self, classes: int, *, side: int) -> None:
         """Build for patches of `side` cells, at least 19."""
         super().__init__()
