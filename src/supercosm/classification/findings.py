@@ -143,7 +143,7 @@ def _saliency(parts: Mapping[str, Part]) -> Iterator[str]:
         return
     real = [name for name, (_, salient, random) in found.items() if salient < random - MARGIN]
     shown = "; ".join(
-        f"{part_name(name)}: {whole:.2f} → {salient:.2f}, {random:.2f}"
+        (f"{part_name(name)}: " if len(parts) > 1 else "") + f"{whole:.2f} → {salient:.2f}, {random:.2f}"
         for name, (whole, salient, random) in found.items()
     )
     verdict = "everywhere" if len(real) == len(found) else f"in {len(real)} of {len(found)} cases"
