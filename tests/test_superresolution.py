@@ -26,6 +26,7 @@ MODELS = {
     "drawn": {"noise": "initial"},
     "white": {"noise": "white", "network": {"levels": 2}},
     "density": {"noise": "white", "fields": "density"},
+    "ensemble": {"family": "ensemble", "network": {"levels": 2}},
     "drawn density": {"noise": "initial", "fields": "density"},
     "slabs": {"noise": "initial", "fields": "density", "dimensions": 2},
     "white slabs": {"noise": "white", "fields": "density", "dimensions": 2},

@@ -23,6 +23,7 @@ CASES = {
     "unet": {"condition": ["low", "initial"], "noise": "initial"},
     "white": {"noise": "white"},
     "gan": {"family": "gan", "noise": "white", "warm_up": 1, "penalty_every": 2, "critic_channels": 4},
+    "ensemble": {"family": "ensemble", "loss": {"field": 1.0, "density": 0.5}},
     "slabs": {"fields": "density", "dimensions": 2, "noise": "white", "training": {"batch": 2}},
 }
 
@@ -110,6 +111,7 @@ def without_times(rows):
     [
         ("unet", "while saving", 2),
         ("gan", "after saving", 1),
+        ("ensemble", "after saving", 2),
         ("slabs", "after saving", 3),  # all steps done, but no model folder yet
     ],
 )
@@ -359,7 +361,7 @@ def test_bfloat16_is_used_as_the_settings_say():
     assert isinstance(training.uses_bfloat16(section, cpu), bool)
 
 
-@pytest.mark.parametrize("name", ["white", "gan"])
+@pytest.mark.parametrize("name", ["white", "gan", "ensemble"])
 def test_families_train_in_bfloat16(boxes, tmp_path, name):
     folder = run(settings(name, training={"precision": "bf16", "steps": 4}), boxes, tmp_path)
     weights = load_model(folder).network.state_dict().values()

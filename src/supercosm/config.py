@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from supercosm.classification_settings import Classification
 from supercosm.compression_settings import Compression
 from supercosm.errors import ConfigurationError
-from supercosm.model_settings import AnyModel, Gan, Model, Network, Training, Unet
+from supercosm.model_settings import AnyModel, Ensemble, Gan, Model, Network, Training, Unet
 from supercosm.overlays import merge, read_json, read_yaml
 from supercosm.sentences import sentence
 from supercosm.settings import (
@@ -41,6 +41,7 @@ __all__ = [
     "Compression",
     "Config",
     "Cosmology",
+    "Ensemble",
     "Entry",
     "Evaluation",
     "Gan",

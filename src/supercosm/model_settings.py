@@ -201,4 +201,27 @@ class Gan(Model):
         return self
 
 
-AnyModel = Annotated[Unet | Gan, Field(discriminator="family")]
+class Ensemble(Model):
+    """Samples without a critic: a network with noise inside, trained by the energy score of two draws."""
+
+    family: Literal["ensemble"] = "ensemble"
+    noise: Literal["white"] = Field("white", description="source of randomness: white noise inside the network")
+    start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
+    loss: dict[Literal["field", "density"], Annotated[float, Field(gt=0)]] = Field(
+        {"field": 1.0}, description="weights of the scores of the fields, and of the root density that particles paint"
+    )
+    block: int = Field(2, ge=1, description="cells a side that are scored together: 1 judges every cell for itself")
+
+    @model_validator(mode="after")
+    def _score_fits(self) -> Ensemble:
+        if "field" not in self.loss:
+            raise ValueError("loss lacks 'field', the score of what the network makes; density alone leaves it free")
+        if "density" in self.loss and self.fields != "displacement":
+            raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
+        seen = self.training.crop - 2 * self.training.margin
+        if seen % self.block:
+            raise ValueError(f"training.crop − 2 margin = {seen} is not a multiple of block = {self.block}")
+        return self
+
+
+AnyModel = Annotated[Unet | Gan | Ensemble, Field(discriminator="family")]

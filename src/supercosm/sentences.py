@@ -18,7 +18,7 @@ def sentence(error: Mapping[str, Any], schema: Callable[[], Mapping[str, Any]]) 
         return f"unknown configuration key '{where}'{_suggestion(error['loc'], schema())}"
     if error["type"] == "union_tag_not_found":
         if location[0] == "models":
-            return f"{where} lacks its family; add family: unet or family: gan"
+            return f"{where} lacks its family; add one, like family: unet"
         return f"{where} lacks its kind; add one, like kind: {KINDS[tuple(location[:2])]}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":

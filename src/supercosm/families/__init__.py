@@ -9,7 +9,9 @@ from supercosm.features import Features
 
 def build_family(settings: AnyModel, features: Features) -> Family:
     """Build the family that the settings name."""
+    from supercosm.families.ensemble import EnsembleFamily
     from supercosm.families.gan import GanFamily
     from supercosm.families.unet import UnetFamily
 
-    return {"unet": UnetFamily, "gan": GanFamily}[settings.family](settings, features)
+    families = {"unet": UnetFamily, "gan": GanFamily, "ensemble": EnsembleFamily}
+    return families[settings.family](settings, features)
