@@ -16,7 +16,7 @@ from supercosm.stages import SECTIONS, stage_settings
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "config" / "config.yaml"
 OVERLAYS = ["smoke", "gpu", "gpu512", "paper"]
-UNET, GAN = {"family": "unet"}, {"family": "gan"}
+UNET, GAN, ENSEMBLE = {"family": "unet"}, {"family": "gan"}, {"family": "ensemble"}
 
 
 def shipped(overlay=None):
@@ -160,6 +160,9 @@ def test_entries_of_the_laptop_run():
         ({"models": {"a": {**UNET, "loss": {"ssim": 1}}}}, ["models.a.loss", "'ssim'", "'log_cosh'"]),
         ({"models": {"a": {**UNET, "scale_factor": 0.5}}}, ["scale_factor = 0.5", "[1.0]"]),
         ({"models": {"a": {**GAN, "start": "b"}}}, ["start = 'b'", "family unet"]),
+        ({"models": {"a": {**ENSEMBLE, "condition": ["low", "initial"]}}}, ["none to draw", "noise: white"]),
+        ({"models": {"a": {**ENSEMBLE, "loss": {"density": 1.0}}}}, ["lacks 'field'"]),
+        ({"models": {"a": {**ENSEMBLE, "block": 5}}}, ["crop − 2 margin = 48", "block = 5"]),
         ({"models": {"a": {**GAN, "start": "b"}, "b": UNET}}, ["cannot start from 'b'", "agree"]),
         ({"name": "../away"}, ["name", "pattern", "'../away'"]),
         ({"device": "tpu"}, ["device", "'auto', 'cpu' or 'cuda'", "'tpu'"]),

@@ -176,3 +176,33 @@ def test_boxes_that_do_not_belong_together_are_refused(boxes):
     now.has_initial = False
     with pytest.raises(DataError, match=r"holds no initial conditions.*use condition: \[low\]"):
         check_files([now], settings, 16)
+
+
+ENSEMBLES = {"displacement": {}, "density": {"fields": "density"}, "slabs": {"fields": "density", "dimensions": 2}}
+
+
+@pytest.mark.parametrize("kind", ENSEMBLES)
+def test_crops_of_ensembles_carry_draws_of_small_scales_from_elsewhere(boxes, kind):
+    """As strong as their own, and correlated with them no more than draws of the prior are: 20 crops, rms 0.1 each."""
+    files = [PairFile(boxes.pairs(s)) for s in (TRAINING_SEED, TEST_SEED)]
+    settings = configuration(family="ensemble", **ENSEMBLES[kind]).models["model"]
+    found = Crops(files, settings, 4, seed=0, augment=True)
+    assert same(found[3], Crops(files, settings, 4, seed=0, augment=True)[3])
+    powers, correlations = [], []
+    for index in range(20):
+        crop = found[index]
+        own, *draws = (crop[name].flatten().double() for name in ("small", "drawn0", "drawn1"))
+        assert own.shape == draws[0].shape
+        powers.append([float(x.square().mean()) for x in (own, *draws)])
+        correlations += [float(a @ b / (a.norm() * b.norm())) for a, b in itertools.combinations((own, *draws), 2)]
+    own, *draws = np.mean(powers, axis=0)
+    assert draws == pytest.approx([own, own], rel=0.2)
+    assert abs(np.mean(correlations)) < 0.05
+    assert np.max(np.abs(correlations)) < 0.9
+
+
+@pytest.mark.parametrize("model", [{"family": "ensemble", "noise": "white"}, {"noise": "initial"}])
+def test_other_crops_carry_no_draws(boxes, model):
+    settings = configuration(**model).models["model"]
+    found = Crops([PairFile(boxes.pairs(TRAINING_SEED))], settings, 4, seed=0, augment=True)
+    assert not {"drawn0", "drawn1"} & set(found[0])

@@ -24,6 +24,7 @@ CASES = {
     "white": {"noise": "white"},
     "gan": {"family": "gan", "noise": "white", "warm_up": 1, "penalty_every": 2, "critic_channels": 4},
     "ensemble": {"family": "ensemble", "loss": {"field": 1.0, "density": 0.5}},
+    "white ensemble": {"family": "ensemble", "noise": "white"},
     "slabs": {"fields": "density", "dimensions": 2, "noise": "white", "training": {"batch": 2}},
 }
 
@@ -361,7 +362,7 @@ def test_bfloat16_is_used_as_the_settings_say():
     assert isinstance(training.uses_bfloat16(section, cpu), bool)
 
 
-@pytest.mark.parametrize("name", ["white", "gan", "ensemble"])
+@pytest.mark.parametrize("name", ["white", "gan", "ensemble", "white ensemble"])
 def test_families_train_in_bfloat16(boxes, tmp_path, name):
     folder = run(settings(name, training={"precision": "bf16", "steps": 4}), boxes, tmp_path)
     weights = load_model(folder).network.state_dict().values()

@@ -47,6 +47,8 @@ class Crops(Dataset):
             crop = self._slab(which, slab, start)
         else:
             crop = self._cube(which, start)
+        for number in range(self.model.draws):
+            crop[f"drawn{number}"] = self._elsewhere(draw)
         if self.augment:
             axes = draw.permutation(self.model.dimensions)
             flips = draw.integers(2, size=self.model.dimensions).astype(bool)
@@ -90,8 +92,7 @@ class Crops(Dataset):
             high = np.concatenate(parts)
         crop = {"low": low, "high": torch.from_numpy(high)}
         if self.model.sees_initial:
-            name = "overdensity" if self.model.fields == "density" else "small_scales"
-            crop["small"] = torch.from_numpy(file.block(f"initial/{name}", start, self.side))
+            crop["small"] = self._small_scales(which, start)
         return crop
 
     def _slab(self, which: int, slab: tuple[int, int], start: tuple[int, ...]) -> Crop:
@@ -101,8 +102,23 @@ class Crops(Dataset):
         high = file.block("high/slabs", start, self.side, lead=slab)[None]
         crop = {"low": low, "high": torch.from_numpy(log_density(high))}
         if self.model.sees_initial:
-            crop["small"] = torch.from_numpy(file.block("initial/slabs", start, self.side, lead=slab)[None])
+            crop["small"] = self._small_scales(which, start, slab)
         return crop
+
+    def _small_scales(self, which: int, start: tuple[int, ...], slab: tuple[int, int] | None = None) -> Tensor:
+        """Read the small-scale linear displacement, or overdensity, of a region."""
+        file = self.files[which]
+        if slab is not None:
+            return torch.from_numpy(file.block("initial/slabs", start, self.side, lead=slab)[None])
+        name = "overdensity" if self.model.fields == "density" else "small_scales"
+        return torch.from_numpy(file.block(f"initial/{name}", start, self.side))
+
+    def _elsewhere(self, draw: np.random.Generator) -> Tensor:
+        """Return the small-scale modes of a random place: a draw from their prior, which is the same everywhere."""
+        which, d = int(draw.integers(len(self.files))), self.model.dimensions
+        slab = (int(draw.integers(3)), int(draw.integers(self.files[which].slabs))) if d == 2 else None
+        start = tuple(int(i) for i in draw.integers(self.files[which].high, size=d))
+        return self._small_scales(which, start, slab)
 
     def _low_fields(self, which: int) -> np.ndarray:
         """Return the whole low-resolution field of a box, which is small enough to keep."""

@@ -123,6 +123,11 @@ class Model(Settings):
         return self
 
     @property
+    def draws(self) -> int:
+        """How many draws of the small-scale modes a training crop carries beside those of its own box."""
+        return 0
+
+    @property
     def sees_initial(self) -> bool:
         """Whether the network takes the small-scale linear modes as input channels."""
         return "initial" in self.condition or self.noise == "initial"
@@ -205,15 +210,24 @@ class Ensemble(Model):
     """Samples without a critic: a network with noise inside, trained by the energy score of two draws."""
 
     family: Literal["ensemble"] = "ensemble"
-    noise: Literal["white"] = Field("white", description="source of randomness: white noise inside the network")
+    noise: Literal["white", "initial"] = Field(
+        "initial", description="source of randomness: white noise inside the network, or the drawn linear modes"
+    )
     start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
     loss: dict[Literal["field", "density"], Annotated[float, Field(gt=0)]] = Field(
         {"field": 1.0}, description="weights of the scores of the fields, and of the root density that particles paint"
     )
     block: int = Field(2, ge=1, description="cells a side that are scored together: 1 judges every cell for itself")
 
+    @property
+    def draws(self) -> int:
+        """Two draws of the modes, where they are the noise."""
+        return 2 if self.noise == "initial" else 0
+
     @model_validator(mode="after")
     def _score_fits(self) -> Ensemble:
+        if self.noise == "initial" and "initial" in self.condition:
+            raise ValueError("told the initial modes, there are none to draw: set condition: [low], or noise: white")
         if "field" not in self.loss:
             raise ValueError("loss lacks 'field', the score of what the network makes; density alone leaves it free")
         if "density" in self.loss and self.fields != "displacement":

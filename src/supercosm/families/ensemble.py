@@ -37,9 +37,16 @@ class EnsembleFamily(UnetFamily):
         """Return the weighted scores of two draws, whose noise begins at `seed`."""
         settings, count = self.settings, len(crop["low"])
         target = self.features.target(crop["low"], crop["high"])
-        fields = (self.generate(network, crop, seed), self.generate(network, crop, seed + count), target)
+        draws = [self.generate(network, _draw(crop, number), seed + number * count) for number in (0, 1)]
+        fields = (*draws, target)
         total = target.new_zeros(())
         for name, weight in sorted(settings.loss.items()):
             seen = [self.painted(x, crop) if name == "density" else self.features.weigh(x) for x in fields]
             total = total + weight * score(*(self.inner(x) for x in seen), settings.block)
         return total
+
+
+def _draw(crop: Crop, number: int) -> Crop:
+    """Return a crop with the small scales of one draw instead of its own, where the noise is in them."""
+    drawn = crop.get(f"drawn{number}")
+    return crop if drawn is None else {**crop, "small": drawn}
