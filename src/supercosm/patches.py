@@ -1,4 +1,4 @@
-"""Patches of the density field, the same for all coders: drawn from boxes of pair files by a seed."""
+"""Patches of the density field: slabs projected from boxes, pieces drawn from them by a seed, and their symmetries."""
 
 from __future__ import annotations
 

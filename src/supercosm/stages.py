@@ -44,6 +44,8 @@ SECTIONS = {
     "cost": WHAT_IS_RUN,
     "report": tuple(Config.model_fields),
 }
+# sections that are checked against others get values that suit any, where a stage needs none
+NEUTRAL = {"audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
 TRUTH = "high"
 OTHER_SEEDS, UNIVERSES = "other-seeds", "universes"  # parts of tasks that are no entries
 
@@ -125,13 +127,8 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     With a model, its own section goes along, and that of the model it starts from.
     """
     full = config.model_dump(mode="json")
-    # sections that are checked against others get values that suit any, where a stage needs none
-    neutral = {
-        "audit": {"shifts": []},
-        "pairs": {"slabs": 1},
-        "superresolution": {"tile": config.simulation.low if model else 1},
-    }
-    part: dict[str, Any] = {**neutral, **{section: full[section] for section in SECTIONS[stage]}}
+    tile = {"superresolution": {"tile": config.simulation.low if model else 1}}
+    part: dict[str, Any] = {**NEUTRAL, **tile, **{section: full[section] for section in SECTIONS[stage]}}
     if model is not None:
         family = [model, getattr(config.models[model], "start", None)]
         part["models"] = {name: full["models"][name] for name in family if name}
@@ -181,7 +178,7 @@ def compression_settings(
         part["coders"] = {name: found[name].model_dump(mode="json") for name in coders}
     if "maps" in part:
         part["maps"]["coders"] = []  # whose latents are mapped decides which jobs there are, not what one does
-    full = {"compression": part, "audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
+    full: dict[str, Any] = NEUTRAL | {"compression": part}
     if environment:
         shared = ("environment_radius", "environment_threshold")
         full["statistics"] = {key: getattr(config.statistics, key) for key in shared}
@@ -224,9 +221,8 @@ def class_settings(config: Config, task: str, cosmology: Cosmology) -> str:
         "steps": own.steps,
         "scale_factors": config.simulation.scale_factors[-1:],
     }
-    neutral = {"audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
     part = {"cosmology": cosmology.model_dump(mode="json"), "device": config.device, "simulation": simulation}
-    return json.dumps(neutral | part, sort_keys=True)
+    return json.dumps(NEUTRAL | part, sort_keys=True)
 
 
 def classification_settings(config: Config, task: str) -> str:
@@ -235,7 +231,6 @@ def classification_settings(config: Config, task: str) -> str:
     own = {key: value for key, value in own.items() if key not in ("entries", "boxes", "other_seeds")}
     if "other_seeds" in type(config.classification.tasks[task]).model_fields:
         own["other_seeds"] = False
-    neutral = {"audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
     sections = ("cosmology", "device") if own["kind"] == "cosmology" else ("device", "simulation")
     shared = {key: config.model_dump(mode="json")[key] for key in sections}
-    return json.dumps(neutral | shared | {"classification": {"tasks": {task: own}}}, sort_keys=True)
+    return json.dumps(NEUTRAL | shared | {"classification": {"tasks": {task: own}}}, sort_keys=True)

@@ -10,9 +10,10 @@ from astropy.table import QTable
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from supercosm.classification import classfigures, lookfigures, ratefigures
+from supercosm.classification.predictions import Predictions
 from supercosm.classification.results import Part, read_part, write_part
 from supercosm.classification.study import Outcome
-from supercosm.classification.verdict import Predictions, auc, balanced_accuracy, by_seed, calibration_error
+from supercosm.classification.verdict import auc, balanced_accuracy, by_seed, calibration_error
 from supercosm.networks.multiscale import fold
 
 pytestmark = pytest.mark.filterwarnings("error")

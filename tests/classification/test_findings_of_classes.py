@@ -5,8 +5,8 @@ import pytest
 from astropy.table import QTable
 
 from supercosm.classification.findings import sentences
+from supercosm.classification.predictions import Predictions
 from supercosm.classification.results import Part
-from supercosm.classification.verdict import Predictions
 
 
 def part(rows, classes=("gan", "high"), salient=0.5, random=0.9, right=1.0):

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from supercosm.classification.examples import Examples, cut, shuffled, skewed, slabs_of_boxes
 from supercosm.classification.fit import Setup, build, check_present, train
-from supercosm.classification.verdict import Predictions, balanced_accuracy, log_loss, temperature
+from supercosm.classification.predictions import Predictions, temperature
+from supercosm.classification.verdict import balanced_accuracy, log_loss
 from supercosm.errors import DataError
 
 CPU = torch.device("cpu")

@@ -9,7 +9,7 @@ from scipy.stats import binom, hypergeom
 from sklearn.metrics import log_loss, roc_auc_score
 
 from supercosm.classification import verdict
-from supercosm.classification.verdict import Predictions
+from supercosm.classification.predictions import Predictions, softmax, temperature
 from supercosm.errors import DataError
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -41,7 +41,7 @@ def truthful(count, classes, seed, sharpness=2.0):
     """Draw logits, and labels from exactly the probabilities that they stand for."""
     generator = np.random.default_rng(seed)
     logits = sharpness * generator.normal(size=(count, classes))
-    below = np.cumsum(verdict.softmax(logits), axis=1)[:, :-1]
+    below = np.cumsum(softmax(logits), axis=1)[:, :-1]
     return logits, np.sum(generator.random((count, 1)) > below, axis=1)
 
 
@@ -50,7 +50,7 @@ def test_area_of_two_gaussians(distance):
     """Φ(d/√2) within four standard errors, which are below √(A (1 − A)/n) for n of either class."""
     labels = np.repeat([0, 1], 20_000)
     x = np.random.default_rng(1).normal(size=labels.size) + distance * labels
-    one = verdict.softmax(np.stack([np.zeros_like(x), x], axis=1))
+    one = softmax(np.stack([np.zeros_like(x), x], axis=1))
     area = ndtr(distance / math.sqrt(2))
     assert verdict.auc(predictions(one, labels)) == pytest.approx(area, abs=4 * math.sqrt(area * (1 - area) / 20_000))
 
@@ -59,7 +59,7 @@ def test_area_of_two_gaussians(distance):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_area_is_that_of_scikit_learn_with_ties(classes, weighted):
     logits, labels = truthful(300, classes, seed=classes)
-    probabilities = verdict.softmax(np.round(logits))  # few different logits: many ties for two classes
+    probabilities = softmax(np.round(logits))  # few different logits: many ties for two classes
     if classes > 2:
         probabilities = np.round(probabilities * 20) + 1
         probabilities /= probabilities.sum(1, keepdims=True)
@@ -86,7 +86,7 @@ def test_area_by_hand_counts_ties_half():
 
 def test_area_leaves_out_classes_that_are_absent():
     logits, labels = truthful(200, 3, seed=4)
-    found = predictions(verdict.softmax(logits)[labels < 2], labels[labels < 2])
+    found = predictions(softmax(logits)[labels < 2], labels[labels < 2])
     areas = [roc_auc_score(found.labels == c, found.probabilities[:, c]) for c in (0, 1)]
     assert verdict.auc(found) == pytest.approx(np.mean(areas), abs=1e-12)
 
@@ -103,7 +103,7 @@ def test_a_single_class_has_no_area(classes):
 def test_curve_of_the_roc_ends_in_the_corners_and_never_falls():
     logits, labels = truthful(300, 3, seed=1)
     for class_ in range(3):
-        for rate in verdict.roc_curve(predictions(verdict.softmax(logits), labels), class_):
+        for rate in verdict.roc_curve(predictions(softmax(logits), labels), class_):
             assert rate[0] == 0
             assert rate[-1] == 1
             assert np.all(np.diff(rate) >= 0)
@@ -148,7 +148,7 @@ def test_labels_of_any_integer_kind(kind):
 def test_a_weight_of_two_is_an_example_twice(score):
     logits, labels = truthful(100, 3, seed=2)
     times = np.random.default_rng(3).integers(0, 3, 100)
-    p = verdict.softmax(logits)
+    p = softmax(logits)
     repeated = predictions(np.repeat(p, times, axis=0), np.repeat(labels, times))
     assert score(predictions(p, labels), times.astype(float)) == pytest.approx(score(repeated), abs=1e-12)
 
@@ -157,8 +157,8 @@ def test_a_weight_of_two_is_an_example_twice(score):
 def test_true_probabilities_are_calibrated(classes):
     """T within 4 %, some four standard errors; of 40 000 examples noise alone leaves at most 0.4 √(10/n) = 0.006."""
     logits, labels = truthful(40_000, classes, seed=classes)
-    assert verdict.temperature(logits, labels) == pytest.approx(1, rel=0.04)
-    found = predictions(verdict.softmax(logits), labels)
+    assert temperature(logits, labels) == pytest.approx(1, rel=0.04)
+    found = predictions(softmax(logits), labels)
     assert verdict.calibration_error(found) < 0.0075
     sure, right, count = verdict.reliability(found)
     assert count.sum() == 40_000
@@ -170,11 +170,11 @@ def test_true_probabilities_are_calibrated(classes):
 def test_temperature_restores_scaled_logits(factor):
     """Of the same labels, T follows the factor up to the minimiser's tolerance of 1e-5 in ln T."""
     logits, labels = truthful(20_000, 3, seed=7)
-    found = verdict.temperature(factor * logits, labels)
+    found = temperature(factor * logits, labels)
     assert found == pytest.approx(factor, rel=0.05)
-    assert found == pytest.approx(factor * verdict.temperature(logits, labels), rel=1e-4)
-    scaled = predictions(verdict.softmax(factor * logits), labels)
-    restored = predictions(verdict.softmax(factor * logits, found), labels)
+    assert found == pytest.approx(factor * temperature(logits, labels), rel=1e-4)
+    scaled = predictions(softmax(factor * logits), labels)
+    restored = predictions(softmax(factor * logits, found), labels)
     assert verdict.calibration_error(scaled) > 0.1
     assert verdict.calibration_error(restored) < 0.011  # 0.4 √(10/n) = 0.009
     assert verdict.log_loss(restored) < verdict.log_loss(scaled)
@@ -185,18 +185,18 @@ def test_temperature_restores_scaled_logits(factor):
 def test_temperature_of_examples_that_are_all_right_grows_with_their_number_alone(count):
     """Logits of margin 1: the odds of a right label are (n + 1) : 1, so 1 / T = ln(n + 1)."""
     labels = np.repeat([0, 1], count)
-    assert verdict.temperature(np.eye(2)[labels], labels) == pytest.approx(1 / math.log(count + 1), rel=1e-3)
+    assert temperature(np.eye(2)[labels], labels) == pytest.approx(1 / math.log(count + 1), rel=1e-3)
 
 
 def test_temperature_stays_within_its_bounds():
     labels = np.repeat([0, 1], 100)
-    assert verdict.temperature(100 * np.eye(2)[labels], labels) == pytest.approx(20, rel=1e-3)
-    assert verdict.temperature(0.01 * np.eye(2)[labels], labels) == pytest.approx(0.05, rel=1e-3)
-    assert verdict.temperature(np.eye(2)[1 - labels], labels) == pytest.approx(20, rel=1e-3)
+    assert temperature(100 * np.eye(2)[labels], labels) == pytest.approx(20, rel=1e-3)
+    assert temperature(0.01 * np.eye(2)[labels], labels) == pytest.approx(0.05, rel=1e-3)
+    assert temperature(np.eye(2)[1 - labels], labels) == pytest.approx(20, rel=1e-3)
 
 
 def test_softmax_of_large_logits():
-    assert verdict.softmax(np.array([[1000.0, 1000.0 + math.log(9)]]), 2) == pytest.approx(np.array([[0.25, 0.75]]))
+    assert softmax(np.array([[1000.0, 1000.0 + math.log(9)]]), 2) == pytest.approx(np.array([[0.25, 0.75]]))
 
 
 def test_reliability_by_hand():
@@ -215,7 +215,7 @@ def test_least_probable_decision_is_in_the_first_bin():
 
 def test_log_loss():
     logits, labels = truthful(100, 3, seed=0)
-    p = verdict.softmax(logits)
+    p = softmax(logits)
     assert verdict.log_loss(predictions(p, labels)) == pytest.approx(log_loss(labels, p), rel=1e-12)
     assert 80 < verdict.log_loss(predictions([[1.0, 0.0]], [1])) < 100  # a certain error costs much, not everything
 
@@ -242,7 +242,7 @@ def test_interval_of_the_area():
     """√(A (1 − A) …) of Hanley & McNeil (1982, eq. 2) for 400 + 400 Gaussians, to 10 %: 500 draws know it to 4 %."""
     labels = np.repeat([0, 1], 400)
     x = np.random.default_rng(3).normal(size=800) + labels
-    found = predictions(verdict.softmax(np.stack([0 * x, x], axis=1)), labels)
+    found = predictions(softmax(np.stack([0 * x, x], axis=1)), labels)
     a, n = verdict.auc(found), 400
     variance = (a * (1 - a) + (n - 1) * (a / (2 - a) - a**2 + 2 * a**2 / (1 + a) - a**2)) / n**2
     low, high = verdict.interval(found, verdict.auc)
@@ -352,7 +352,7 @@ def test_an_accuracy_that_is_perfect_has_an_error(right, expected):
 def test_row_of_the_table():
     logits, labels = truthful(300, 3, seed=9)
     seeds = np.repeat([1, 2, 3], 100)
-    found = predictions(verdict.softmax(logits), labels, seeds)
+    found = predictions(softmax(logits), labels, seeds)
     row = verdict.judged(found)
     assert row["accuracy"] == verdict.accuracy(found)
     assert (row["accuracy_low"], row["accuracy_high"]) == verdict.interval(found, verdict.accuracy)
@@ -369,8 +369,8 @@ def test_row_of_the_table():
 
 def test_row_with_what_it_was_before_calibration():
     logits, labels = truthful(300, 3, seed=9)
-    before = predictions(verdict.softmax(5 * logits), labels)
-    row = verdict.judged(predictions(verdict.softmax(logits), labels), before)
+    before = predictions(softmax(5 * logits), labels)
+    row = verdict.judged(predictions(softmax(logits), labels), before)
     assert row["ece_uncalibrated"] == verdict.calibration_error(before) > row["ece"]
     assert row["log_loss_uncalibrated"] == verdict.log_loss(before) > row["log_loss"]
 
@@ -416,9 +416,9 @@ def test_sums_are_one_to_the_rounding_of_float32():
 
 def test_temperature_of_labels_that_do_not_fit():
     with pytest.raises(DataError, match=r"label 2 is outside of the 2 classes"):
-        verdict.temperature(HALF, THREE + 2)
+        temperature(HALF, THREE + 2)
     with pytest.raises(DataError, match="3 logits are NaN or infinite"):
-        verdict.temperature(HALF * [np.inf, 1], THREE)
+        temperature(HALF * [np.inf, 1], THREE)
 
 
 @pytest.mark.parametrize("level", [0, 1, 68])

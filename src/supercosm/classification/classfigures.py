@@ -13,9 +13,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from supercosm.classification.predictions import Predictions
 from supercosm.classification.results import Part
 from supercosm.classification.study import MAIN
-from supercosm.classification.verdict import Predictions, balanced_accuracy, by_seed, interval
+from supercosm.classification.verdict import balanced_accuracy, by_seed, interval
 from supercosm.classification.verdict import confusion as counts_of
 from supercosm.strokes import COLOURS, STYLE, label, legend_below, stroke
 

@@ -45,7 +45,7 @@ def _realism(parts: Mapping[str, Part]) -> Iterator[str]:
     network = CLASSIFIERS[network_of(next(iter(parts.values())))]
     yield f"A patch is told from the true run by the {network} in so many of 100 cases (50: not at all): {shown}."
     for name, part in parts.items():
-        best = _best_opponent(part, MAIN)
+        best = _best_opponent(part)
         if name != OTHER_SEEDS and best is not None and told[name]["accuracy"] < best["accuracy"]:
             yield (
                 f"{part_name(name)}: {CLASSIFIERS[str(best['classifier'])]}, without a network, tells it better "
@@ -153,8 +153,8 @@ def _saliency(parts: Mapping[str, Part]) -> Iterator[str]:
     )
 
 
-def _best_opponent(part: Part, run: str) -> Any | None:
-    rows = [row for row in part.scores if row["run"] == run and not row["parameters"]]
+def _best_opponent(part: Part) -> Any | None:
+    rows = [row for row in part.scores if row["run"] == MAIN and not row["parameters"]]
     return max(rows, key=lambda row: row["accuracy"], default=None)
 
 

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from supercosm.classification.examples import Examples, cut, shifted
-from supercosm.classification.verdict import softmax, temperature
+from supercosm.classification.predictions import softmax, temperature
 from supercosm.classification_settings import Classifier, Environment, Learning, Task
 from supercosm.errors import DataError
 from supercosm.networks.classifiers import Lectures, Residual
 from supercosm.patches import SYMMETRIES, turned
+from supercosm.schedule import one_cycle
 
 RISE = 0.2  # share of a training in which the learning rate rises
 BATCH = 256  # examples at a time where nothing is trained
@@ -131,7 +132,7 @@ def _epochs(
     count = len(cut(training, setup.side))
     steps = steps or max(1, count // fit.batch)
     optimiser = torch.optim.AdamW(network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share_of_rate(step / (fit.epochs * steps)))
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step / (fit.epochs * steps), RISE))
     draw = np.random.default_rng([fit.seed, 8])
     for epoch in range(fit.epochs):
         losses = []
@@ -187,10 +188,3 @@ def _weights(labels: np.ndarray, setup: Setup) -> Tensor:
     there = np.maximum(counts, 1)
     weights = len(labels) / (np.count_nonzero(counts) * there) if setup.balance else np.ones(setup.classes)
     return torch.from_numpy(weights).float().to(setup.device)
-
-
-def _share_of_rate(done: float) -> float:
-    """Return the learning rate in units of its peak: it rises linearly and falls as a cosine."""
-    if done < RISE:
-        return 0.1 + 0.9 * done / RISE
-    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (done - RISE) / (1 - RISE)))

@@ -20,9 +20,10 @@ from supercosm.classification.classfigures import (
     rows_of,
     ticks_everywhere,
 )
+from supercosm.classification.predictions import Predictions
 from supercosm.classification.results import Part
 from supercosm.classification.study import MAIN
-from supercosm.classification.verdict import Predictions, auc, calibration_error, reliability, roc_curve
+from supercosm.classification.verdict import auc, calibration_error, reliability, roc_curve
 from supercosm.strokes import STYLE
 
 FEW = 20  # examples in a bin of probability below which its accuracy is not drawn

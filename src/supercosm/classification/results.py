@@ -11,8 +11,9 @@ import h5py
 import numpy as np
 from astropy.table import QTable
 
+from supercosm.classification.predictions import Predictions
 from supercosm.classification.study import Outcome
-from supercosm.classification.verdict import Predictions, judged
+from supercosm.classification.verdict import judged
 from supercosm.files import hdf5_reader, hdf5_writer
 from supercosm.networks.classifiers import parameters
 from supercosm.tables import read_table, write_table

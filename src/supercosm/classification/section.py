@@ -54,7 +54,7 @@ WORDS = {
     ),
     "filters": ("Filters and feature maps", "what the first layer looks for, and what the first and last layers see."),
 }
-FEW = 7  # inches from which a figure takes the whole width
+WIDE = 7  # inches from which a figure takes the whole width
 
 
 def section(config: Config, results: Path) -> dict[str, Any] | None:
@@ -89,7 +89,7 @@ def _task(config: Config, results: Path, name: str, task: AnyTask) -> dict[str, 
         drawn = _drawers(parts)[figure]()
         image = save_figure(drawn, results / "figures" / f"classification_{name}_{figure}.png", config.report.pdf)
         title, look = WORDS[figure]
-        shown.append({"image": image, "title": title, "look": look, "broad": drawn.get_figwidth() > FEW})
+        shown.append({"image": image, "title": title, "look": look, "broad": drawn.get_figwidth() > WIDE})
     return {
         "name": name,
         "title": TITLES[task.kind],
@@ -113,8 +113,8 @@ def _told(config: Config, task: AnyTask) -> str:
         )
     if isinstance(task, Universes):
         return (
-            f"Slabs of {task.box_size:g} × {task.box_size:g} × {task.box_size / task.slabs:.3g} (Mpc/h)³ of simula"
-            f"tions with {task.particles}³ particles in {task.steps} steps. All classes have the same seeds."
+            f"Slabs of {task.box_size:g} × {task.box_size:g} × {task.box_size / task.slabs:.3g} (Mpc/h)³ of "
+            f"simulations with {task.particles}³ particles in {task.steps} steps. All classes have the same seeds."
         )
     cell = task.coarsen * config.simulation.box_size / config.simulation.high
     return (
@@ -125,14 +125,9 @@ def _told(config: Config, task: AnyTask) -> str:
 
 
 def _drawers(parts: Mapping[str, Part]) -> dict[str, Callable[[], Figure]]:
-    """Return what draws each figure; pictures of one network are of the part that is hardest to tell, or the first."""
+    """Return what draws each figure; pictures of one network are of the part that is hardest to tell."""
     models = {name: part for name, part in parts.items() if name != OTHER_SEEDS}
-    one = (
-        min(models.values(), key=lambda part: np.nan_to_num(float(part.scores["auc"][0]), nan=np.inf))
-        if len(models) > 1
-        else None
-    )
-    one = one or next(iter(models.values()))
+    one = min(models.values(), key=lambda part: np.nan_to_num(float(part.scores["auc"][0]), nan=np.inf))
     return {
         "accuracy": lambda: classfigures.accuracy(parts),
         "curve": lambda: classfigures.curve(one),

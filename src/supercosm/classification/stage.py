@@ -82,7 +82,7 @@ def _try(
     with progress(f"classify {' | '.join(classes)}", len(runs)) as tick:
         for data in runs:
             made = list(outcomes(data, task, len(classes), choose_device(device)))
-            if data.run == MAIN and made[0].trained is not None:
+            if data.run == MAIN:
                 looks = look(made[0].trained, cut(data.test, data.side), len(classes))
             found += made
             tick()

@@ -12,7 +12,8 @@ from supercosm.classification import alter, classical
 from supercosm.classification.boxes import Box
 from supercosm.classification.examples import Examples, boxes_of, cut, of_boxes, shuffled, skewed, slabs_of_boxes
 from supercosm.classification.fit import Setup, Trained, train
-from supercosm.classification.verdict import BOXES, Predictions
+from supercosm.classification.predictions import Predictions
+from supercosm.classification.verdict import BOXES
 from supercosm.classification.webpatches import web_patches
 from supercosm.classification_settings import Environment, Opponent, Realism, Task, Universes
 from supercosm.errors import DataError
@@ -138,8 +139,7 @@ def environment_run(splits: dict[str, tuple[list[Box], list[Box]]], task: Enviro
     if lacking := [name for number, name in enumerate(CLASSES) if number not in labels]:
         raise DataError(
             f"none of {len(labels)} training patches has a {lacking[0]} at its centre; raise patches or boxes, or "
-            f"change "
-            f"threshold = {task.threshold:g} or radius = {task.radius:g}"
+            f"change threshold = {task.threshold:g} or radius = {task.radius:g}"
         )
     validation = patches["validation"].examples if "validation" in patches else None
     data = Data(MAIN, training.examples, validation, test.examples, task.side, balance=task.balance)

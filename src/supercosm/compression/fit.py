@@ -26,6 +26,7 @@ from supercosm.pairs import PairFile
 from supercosm.patches import SYMMETRIES, turned
 from supercosm.progress import progress
 from supercosm.provenance import provenance
+from supercosm.schedule import one_cycle
 from supercosm.threads import one_thread
 
 log = logging.getLogger("supercosm")
@@ -143,12 +144,8 @@ def _optimiser(
 
 
 def _share_of_rate(fit: Fit, done: float) -> float:
-    """Return the learning rate in units of its peak: one cycle rises linearly and falls as a cosine."""
-    if fit.schedule == "constant":
-        return 1.0
-    if done < RISE:
-        return 0.1 + 0.9 * done / RISE
-    return 0.5 + 0.5 * math.cos(math.pi * min(1.0, (done - RISE) / (1 - RISE)))
+    """Return the learning rate in units of its peak."""
+    return 1.0 if fit.schedule == "constant" else one_cycle(done, RISE)
 
 
 def _loss(network: nn.Module, settings: Trained, x: Tensor, share: float) -> Tensor:
