@@ -245,11 +245,11 @@ def test_a_box_smaller_than_the_halo_is_done_as_a_whole(boxes, tmp_path):
     """What the network reaches then wraps around the box more than once."""
     model = random_model(boxes, tmp_path / "deep", network={"levels": 3, "blocks": 1}, training={"crop": 32})
     low = read_snapshot(boxes.snapshot(TEST_SEED, "low"))
-    _, halo = model.card.settings.network.tiling(2)
+    _, halo = model.card.settings.tiling(2)
     assert halo >= low.side
     outcome = superresolve(low, model)
     # periodic: rolling the input by one unit rolls the output
-    by = model.network.unit // 2
+    by = model.card.settings.unit // 2
     rolled = sc.superresolve(_rolled(low, by), model)
     np.testing.assert_allclose(rolled.velocity(), np.roll(outcome.velocity(), 2 * by, axis=1), atol=5e-2)
 
@@ -336,7 +336,7 @@ def test_baselines_need_a_factor(boxes, tmp_path):
 def test_a_failure_on_the_way_leaves_no_file(models, boxes, tmp_path, monkeypatch):
     calls = []
 
-    def break_down(self, low, small, origin):
+    def break_down(self, number, low, fields, origin):
         calls.append(origin)
         if len(calls) == 5:
             raise RuntimeError("out of luck")

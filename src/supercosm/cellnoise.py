@@ -35,3 +35,7 @@ class CellNoise:
                 axes.append(torch.full_like(axes[0], origin[2] if len(origin) > 2 else 0))
             fields.append(noise.white_noise(noise.key_of(seed, WHITE, site), tuple(axes)))
         return torch.stack(fields)[:, None].to(like.dtype)
+
+    def fields(self, first: int, count: int, like: Tensor, stride: int = 1) -> Tensor:
+        """Return `count` independent fields (b, count, …) of the shape of `like`, those of sites from `first` on."""
+        return torch.cat([self(first + number, stride, like) for number in range(count)], dim=1)

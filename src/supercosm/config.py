@@ -1,7 +1,7 @@
 """The whole configuration of a run: one YAML file and any number of overlays merged onto it.
 
 It is checked once, here, before anything runs; every stage then receives its own frozen section. Keys, defaults and
-their meaning live in `settings` and `model_settings`.
+their meaning live in `settings`, `model_settings` and `family_settings`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from pydantic import Field, ValidationError, model_validator
 from supercosm.classification_settings import Classification
 from supercosm.compression_settings import Compression
 from supercosm.errors import ConfigurationError
-from supercosm.model_settings import AnyModel, Ensemble, Gan, Model, Network, Training, Unet
+from supercosm.family_settings import AnyModel, Diffusion, Ensemble, FlowMatching, Gan, Unet, Vae
+from supercosm.model_settings import Model, Network, Training
 from supercosm.overlays import merge, read_json, read_yaml
 from supercosm.sentences import sentence
 from supercosm.settings import (
@@ -41,9 +42,11 @@ __all__ = [
     "Compression",
     "Config",
     "Cosmology",
+    "Diffusion",
     "Ensemble",
     "Entry",
     "Evaluation",
+    "FlowMatching",
     "Gan",
     "Model",
     "Network",
@@ -57,6 +60,7 @@ __all__ = [
     "Superresolution",
     "Training",
     "Unet",
+    "Vae",
     "check",
     "entries",
     "load_config",
@@ -148,7 +152,7 @@ class Config(Settings):
                 f"models.{name}.training.crop = {model.training.crop} is larger than simulation.high = "
                 f"{simulation.high}"
             )
-        fault = model.network.tile_fault(self.superresolution.tile, simulation.low, simulation.factor)
+        fault = model.tile_fault(self.superresolution.tile, simulation.low, simulation.factor)
         if fault and model.dimensions == 3:
             raise ValueError(f"superresolution.{fault} (models.{name})")
         if model.scale_factor is not None and model.scale_factor not in simulation.scale_factors:

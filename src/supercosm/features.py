@@ -67,6 +67,14 @@ class Features:
         velocity = self._differences(low[:, 3:]) / self.scales.shear
         return torch.cat([displacement, velocity], dim=1)
 
+    def linear_residual(self, seen: Tensor) -> Tensor:
+        """Return the small scales among the network's input as a normalised residual: what linear theory makes of them.
+
+        (b, 3, n, …) displacement, or (b, 1, n, …) linear overdensity, as log density is to first order.
+        """
+        count = 1 if self.density else 3
+        return seen[:, -count:] * (self.scales.small / self.scales.residual)
+
     def target(self, low: Tensor, high: Tensor) -> Tensor:
         """Return the normalised residual of the high-resolution fields to the up-sampled ones."""
         return (high - self._inner(low)) / self._unit(high)

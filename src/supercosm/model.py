@@ -20,7 +20,7 @@ from supercosm.errors import CoverageError, DataError
 from supercosm.familiarity import describe, unusual
 from supercosm.features import Features, Scales
 from supercosm.files import sha256, whole, write_json
-from supercosm.networks.multiscale import MultiScale
+from supercosm.schemes import Scheme, scheme_of
 from supercosm.snapshot import Snapshot
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -68,6 +68,10 @@ class Model:
         """Return the encoder and decoder of its fields."""
         return Features(self.card.settings, self.high_spacing, self.card.scales)
 
+    def scheme(self) -> Scheme:
+        """Return the way in which it makes samples."""
+        return scheme_of(self.card.settings, self.features())
+
     def check_covers(self, snapshot: Snapshot) -> None:
         """Raise CoverageError when a snapshot has another spacing, time or cosmology than the model was trained on."""
         card = self.card
@@ -90,15 +94,9 @@ class Model:
         return unusual(found, self.card.inputs)
 
 
-def build_network(settings: AnyModel, features: Features) -> MultiScale:
+def build_network(settings: AnyModel, features: Features) -> nn.Module:
     """Build the network of a model with fresh weights."""
-    return MultiScale(
-        features.inputs,
-        features.outputs,
-        dimensions=settings.dimensions,
-        noisy=settings.noise == "white",
-        **settings.network.model_dump(),
-    )
+    return scheme_of(settings, features).build()
 
 
 def save_model(folder: str | Path, network: nn.Module, card: ModelCard) -> None:

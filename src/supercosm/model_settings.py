@@ -1,16 +1,15 @@
-"""The settings of a model: what all families share, and each family's own."""
+"""The settings of a model that all families share."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from supercosm.settings import Settings
 
 Environment = Literal["void", "sheet", "filament", "knot"]  # by the number of axes that collapse
-LossName = Literal["mse", "l1", "huber", "log_cosh", "density", "spectrum"]
 
 
 class Network(Settings):
@@ -33,23 +32,6 @@ class Network(Settings):
         middle = sum(self.patch * 2**level * 2 * self.blocks for level in range(1, self.levels - 1))
         coarse = self.unit * self.blocks if self.levels > 1 else -self.patch * self.blocks
         return math.ceil((fine + middle + coarse) / self.unit + (self.levels > 1)) * self.unit
-
-    def tiling(self, factor: int) -> tuple[int, int]:
-        """Return the step that tiles come in and the halo they need, in low-resolution cells."""
-        step = math.lcm(self.unit, factor) // factor
-        return step, math.ceil(self.reach / factor / step) * step
-
-    def tile_fault(self, tile: int, low: int, factor: int) -> str | None:
-        """Say why a tile side does not suit a box of `low` cells per side; None where it does."""
-        step, halo = self.tiling(factor)
-        if tile % step:
-            return f"tile = {tile} must be a multiple of {step} low-resolution cells for this network"
-        if tile < min(halo, low):
-            return (
-                f"tile = {tile} is smaller than the network's halo of {halo} low-resolution cells, so most of the work "
-                f"would be thrown away; choose a tile of at least {min(halo, low)}"
-            )
-        return None
 
 
 class Training(Settings):
@@ -85,6 +67,7 @@ class Training(Settings):
 class Model(Settings):
     """What every family has in common."""
 
+    own_noise: ClassVar[bool] = False  # whether samples are made of white noise that is no part of the network
     condition: list[Literal["low", "initial"]] = Field(
         ["low"], description="what the network is told: the low run, and the small-scale initial conditions"
     )
@@ -116,11 +99,48 @@ class Model(Settings):
             )
         if self.dimensions == 2 and self.training.skew:
             raise ValueError(f"training.skew = {self.training.skew} is of volumes, but dimensions is 2; leave it out")
-        unit = self.network.unit
+        unit = self.unit
         if self.training.crop % unit:
             raise ValueError(f"training.crop = {self.training.crop} is not a multiple of patch × 2^(levels-1) = {unit}")
-        _check_cells("the coarsest level of the network", self.training.crop // unit)
+        check_cells("the coarsest level of the network", self.training.crop // unit)
         return self
+
+    @property
+    def unit(self) -> int:
+        """Crop and tile sides, and their origins, must be multiples of this many high-resolution cells."""
+        return self.network.unit
+
+    @property
+    def reach(self) -> int:
+        """High-resolution cells beyond a region, in whole units, that one pass can see."""
+        return self.network.reach
+
+    def tiling(self, factor: int) -> tuple[int, int]:
+        """Return the step that tiles come in and the halo they need, in low-resolution cells."""
+        step = math.lcm(self.unit, factor) // factor
+        return step, math.ceil(self.reach / factor / step) * step
+
+    def tile_fault(self, tile: int, low: int, factor: int) -> str | None:
+        """Say why a tile side does not suit a box of `low` cells per side; None where it does."""
+        step, halo = self.tiling(factor)
+        if tile % step:
+            return f"tile = {tile} must be a multiple of {step} low-resolution cells for this network"
+        if tile < min(halo, low):
+            return (
+                f"tile = {tile} is smaller than the network's halo of {halo} low-resolution cells, so most of the work "
+                f"would be thrown away; choose a tile of at least {min(halo, low)}"
+            )
+        return None
+
+    @property
+    def needs_white(self) -> bool:
+        """Whether a sample is a function of white noise."""
+        return self.noise == "white" or self.own_noise
+
+    @property
+    def injects(self) -> bool:
+        """Whether white noise enters inside the network."""
+        return self.noise == "white" and not self.own_noise
 
     @property
     def draws(self) -> int:
@@ -133,109 +153,7 @@ class Model(Settings):
         return "initial" in self.condition or self.noise == "initial"
 
 
-def _check_cells(where: str, cells: int) -> None:
+def check_cells(where: str, cells: int) -> None:
     """Refuse two cells a side: oneDNN's bfloat16 weight gradient of a 3³ convolution reads stray memory there."""
     if cells < 3:
         raise ValueError(f"training.crop leaves {where} {cells} cells a side; enlarge it so that there are 3")
-
-
-def _check_loss(terms: dict[str, float], fields: str) -> None:
-    painted = sorted({"density", "spectrum"} & set(terms))
-    if painted and fields != "displacement":
-        raise ValueError(f"loss '{painted[0]}' paints particles, so it needs fields: displacement")
-    if set(terms) == set(painted):
-        raise ValueError(f"loss '{painted[0]}' alone leaves velocities free; add mse, l1, huber or log_cosh")
-
-
-class Unet(Model):
-    """Regression: the network that minimises D(OUTPUT, TARGET)."""
-
-    family: Literal["unet"] = "unet"
-    loss: dict[LossName, Annotated[float, Field(gt=0)]] = Field(
-        {"mse": 1.0}, min_length=1, description="D(OUTPUT, TARGET): weights of the named terms"
-    )
-
-    @model_validator(mode="after")
-    def _loss_fits(self) -> Unet:
-        _check_loss(self.loss, self.fields)
-        return self
-
-
-class Gan(Model):
-    """Conditional GAN after Li et al. 2021: generator, patch critic, lazy gradient penalty."""
-
-    family: Literal["gan"] = "gan"
-    noise: Literal["white", "initial"] = Field(
-        "initial",
-        description="source of randomness: white noise inside the network, or the drawn linear modes",
-    )
-    start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
-    warm_up: int = Field(
-        0, ge=0, description="steps before the adversarial term joins the pixel loss; the critic learns meanwhile"
-    )
-    adversarial: Literal["wgan-gp", "non-saturating"] = Field(
-        "wgan-gp", description="adversarial loss, with gradient penalty or R1"
-    )
-    adversarial_weight: float = Field(0.01, gt=0, description="weight of the adversarial term")
-    loss: dict[LossName, Annotated[float, Field(gt=0)]] = Field(
-        {"mse": 1.0}, min_length=1, description="weights of the pixel terms that keep the generator on its target"
-    )
-    penalty: float = Field(10.0, ge=0, description="weight of the critic's gradient penalty")
-    penalty_every: int = Field(8, ge=1, description="lazy penalty: steps between evaluations")
-    critic_channels: int = Field(32, ge=4, description="features of the critic's first level")
-    critic_learning_rate: float = Field(4e-4, gt=0, description="Adam learning rate of the critic")
-
-    @model_validator(mode="after")
-    def _loss_fits(self) -> Gan:
-        _check_loss(self.loss, self.fields)
-        if self.warm_up >= self.training.steps:
-            raise ValueError(
-                f"warm_up = {self.warm_up} leaves nothing of training.steps = {self.training.steps} to the critic's say"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _critic_has_room(self) -> Gan:
-        seen = self.training.crop - 2 * self.training.margin
-        if seen % (2 * self.network.patch):
-            raise ValueError(
-                f"training.crop − 2 margin = {seen} is not a multiple of 2 × patch = {2 * self.network.patch}, "
-                "which the critic needs"
-            )
-        _check_cells("the coarse level of the critic", seen // (2 * self.network.patch))
-        return self
-
-
-class Ensemble(Model):
-    """Samples without a critic: a network with noise inside, trained by the energy score of two draws."""
-
-    family: Literal["ensemble"] = "ensemble"
-    noise: Literal["white", "initial"] = Field(
-        "initial", description="source of randomness: white noise inside the network, or the drawn linear modes"
-    )
-    start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
-    loss: dict[Literal["field", "density"], Annotated[float, Field(gt=0)]] = Field(
-        {"field": 1.0}, description="weights of the scores of the fields, and of the root density that particles paint"
-    )
-    block: int = Field(2, ge=1, description="cells a side that are scored together: 1 judges every cell for itself")
-
-    @property
-    def draws(self) -> int:
-        """Two draws of the modes, where they are the noise."""
-        return 2 if self.noise == "initial" else 0
-
-    @model_validator(mode="after")
-    def _score_fits(self) -> Ensemble:
-        if self.noise == "initial" and "initial" in self.condition:
-            raise ValueError("told the initial modes, there are none to draw: set condition: [low], or noise: white")
-        if "field" not in self.loss:
-            raise ValueError("loss lacks 'field', the score of what the network makes; density alone leaves it free")
-        if "density" in self.loss and self.fields != "displacement":
-            raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
-        seen = self.training.crop - 2 * self.training.margin
-        if seen % self.block:
-            raise ValueError(f"training.crop − 2 margin = {seen} is not a multiple of block = {self.block}")
-        return self
-
-
-AnyModel = Annotated[Unet | Gan | Ensemble, Field(discriminator="family")]

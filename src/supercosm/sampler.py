@@ -25,8 +25,10 @@ from supercosm.model import Model
 from supercosm.nbody import velocity_factor
 from supercosm.pairs import check_lattice, phases_of
 from supercosm.provenance import provenance
+from supercosm.schemes import Region
 from supercosm.smallscales import SmallScales
 from supercosm.snapshot import Snapshot
+from supercosm.states import States
 
 PhaseChoice = Literal["none", "known", "drawn"]
 Tick = Callable[[], None]
@@ -78,7 +80,8 @@ class Sampler:
         self.settings = None if self.baseline else model.card.settings
         self.density = not self.baseline and self.settings.fields == "density"
         self.dimensions = 3 if self.baseline else self.settings.dimensions
-        self.white = not self.baseline and self.settings.noise == "white"
+        self.white = not self.baseline and self.settings.needs_white
+        self.scheme = None if self.baseline else model.scheme()
         self.device = torch.device("cpu") if self.baseline else next(model.network.parameters()).device
         _check_snapshot(snapshot)
         if not self.baseline and not options.override:
@@ -89,9 +92,14 @@ class Sampler:
         self.halo = 0 if self.periodic else halo
 
     @property
-    def tiles(self) -> int:
-        """Number of tiles; for projected slabs, of slabs."""
-        return self.slab_count if self.dimensions == 2 else (self.low // self.tile) ** 3
+    def passes(self) -> int:
+        """Evaluations of the network for one sample."""
+        return 1 if self.baseline else self.scheme.passes
+
+    @property
+    def work(self) -> int:
+        """Number of evaluations of tiles, or of projected slabs, for one sample."""
+        return self.passes * (self.slab_count if self.dimensions == 2 else (self.low // self.tile) ** 3)
 
     @property
     def slab_count(self) -> int:
@@ -116,7 +124,7 @@ class Sampler:
 
     def _choose_tile(self) -> tuple[int, int]:
         """Return the sides of tiles, and of the halo that parts of a box need [low-resolution cells]."""
-        step, halo = (1, 0) if self.baseline else self.settings.network.tiling(self.factor)
+        step, halo = (1, 0) if self.baseline else self.settings.tiling(self.factor)
         tile = self.options.tile
         if tile is None:
             fitting = [t for t in range(max(TILE, halo), self.low) if self.low % t == 0 and t % step == 0]
@@ -125,11 +133,7 @@ class Sampler:
             raise ConfigurationError(
                 f"tile = {tile} does not divide the snapshot's {self.low} cells per side; choose a divisor"
             )
-        fault = (
-            None
-            if self.baseline or self.dimensions == 2
-            else self.settings.network.tile_fault(tile, self.low, self.factor)
-        )
+        fault = None if self.baseline or self.dimensions == 2 else self.settings.tile_fault(tile, self.low, self.factor)
         if fault:
             raise ConfigurationError(fault)
         return tile, halo
@@ -168,16 +172,26 @@ class Sampler:
 
         Channels: displacement [Mpc/h] and velocity [km/s], or log density.
         """
-        low = self._low_fields()
-        with self._modes() as modes:
+        low, last = self._low_fields(), self.passes - 1
+        with self._modes() as modes, self._states() as states:
+            for number in range(last):
+                for x in range(0, self.low, self.tile):
+                    states.put(x * self.factor, self._row(low, modes, states, (number, x), tick))
+                states.turn()
             for x in range(0, self.low, self.tile):
-                yield x * self.factor, self._slab(low, modes, x, tick)
+                yield x * self.factor, self._row(low, modes, states, (last, x), tick)
 
-    def _slab(self, low: Tensor, modes: SmallScales | None, x: int, tick: Tick) -> np.ndarray:
+    def _row(
+        self, low: Tensor, modes: SmallScales | None, states: States | None, place: tuple[int, int], tick: Tick
+    ) -> np.ndarray:
+        """Make one pass over a row of tiles: the next state, or the fields after the last pass."""
+        number, x = place
         tile, halo, side = self.tile * self.factor, self.halo * self.factor, self.high
         span = tile + 2 * halo
         planes = None if modes is None else modes.planes(x * self.factor - halo, span)
-        out = np.empty((len(low), tile, side, side), np.float32)
+        carried = None if number == 0 else states.planes(x * self.factor - halo, span)
+        channels = len(low) if number == self.passes - 1 else self.scheme.width
+        out = np.empty((channels, tile, side, side), np.float32)
         inner = slice(halo, halo + tile)
         along_x = self._interpolate(low, 0, x)
         for y in range(0, self.low, self.tile):
@@ -185,8 +199,11 @@ class Sampler:
             for z in range(0, self.low, self.tile):
                 first = tuple(i * self.factor - halo for i in (x, y, z))
                 region = self._interpolate(along_xy, 2, z)[None].to(self.device)
-                small = None if planes is None else _cut(planes, first[1:], span)[None].to(self.device)
-                fields = self._apply(region, small, first)[0, :, inner, inner, inner]
+                small, state = (
+                    None if field is None else _cut(field, first[1:], span)[None].to(self.device)
+                    for field in (planes, carried)
+                )
+                fields = self._apply(number, region, (small, state), first)[0, :, inner, inner, inner]
                 ends = (
                     slice(y * self.factor, y * self.factor + tile),
                     slice(z * self.factor, z * self.factor + tile),
@@ -203,8 +220,14 @@ class Sampler:
         return torch.movedim(torch.tensordot(field, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
 
     @torch.no_grad()
-    def _apply(self, low: Tensor, small: Tensor | None, origin: tuple[int, ...]) -> Tensor:
-        """Turn one region's up-sampled fields (1, c, n+2, …) into super-resolved ones (1, c, n, …)."""
+    def _apply(
+        self, number: int, low: Tensor, fields: tuple[Tensor | None, Tensor | None], origin: tuple[int, ...]
+    ) -> Tensor:
+        """Make pass `number` over one region: the next state, or super-resolved fields (1, c, n, …) after the last.
+
+        low: up-sampled fields (1, c, n+2, …). fields: small scales and the state of the pass before, (1, c, n, …).
+        """
+        small, state = fields
         if self.baseline:
             return _baseline(low, small, self.snapshot)
         features = self.model.features()
@@ -212,9 +235,10 @@ class Sampler:
         exact = (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
         )
+        region = Region(features.encode(low, small), state, noise, self.periodic)
         with exact:
-            output = self.model.network(features.encode(low, small), noise, self.periodic)
-        return features.decode(output.float(), low)
+            output = self.scheme.run(number, self.model.network, region)
+        return features.decode(output, low) if number == self.passes - 1 else output
 
     def _projected(self, tick: Tick) -> np.ndarray:
         """Super-resolve every projected slab on its own, whole: log densities (slabs, n, n)."""
@@ -227,8 +251,11 @@ class Sampler:
         for slab in range(count):
             region = (matrix @ low[slab] @ matrix.T)[None, None].to(self.device)
             modes = None if small is None else small[slab][None, None].to(self.device)
-            out[slab] = self._apply(region, modes, (0, 0, slab))[0, 0].cpu().numpy()
-            tick()
+            state = None
+            for number in range(self.passes):
+                state = self._apply(number, region, (modes, state), (0, 0, slab))
+                tick()
+            out[slab] = state[0, 0].cpu().numpy()
         return out
 
     def _projected_modes(self, count: int) -> Tensor | None:
@@ -246,6 +273,10 @@ class Sampler:
         if self.density:
             return torch.from_numpy(log_density(paint(low.positions, low.box_size, self.low).numpy()))[None]
         return torch.from_numpy(np.concatenate([low.displacement(), low.velocity()]))
+
+    def _states(self) -> Any:
+        """Open what is carried from pass to pass, or nothing."""
+        return nullcontext() if self.passes == 1 else closing(States(self.scheme.width, self.high))
 
     def _modes(self) -> Any:
         """Open the small-scale modes, or nothing."""

@@ -40,7 +40,7 @@ class SmallScales:
         self.channels = 1 if overdensity else 3
         half = self.cells // 2 + 1  # of a real field, whose other modes are the conjugates
         shape = (self.channels, self.cells, self.cells, half)
-        self._modes = _scratch_array(Path(self._scratch.name) / "modes", shape)
+        self._modes = scratch_array(Path(self._scratch.name) / "modes", shape, np.complex64)
         kx, ky, kz = wave_numbers(self.cells)
         rows = max(1, BLOCK // (self.cells * half))
         for first in range(0, self.cells, rows):
@@ -65,12 +65,12 @@ class SmallScales:
         self._scratch.cleanup()
 
 
-def _scratch_array(path: Path, shape: tuple[int, ...]) -> np.memmap:
-    """Map a new complex64 file; its space is taken at once: a full disk is an error now, no crash later."""
+def scratch_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.memmap:
+    """Map a new file of an array; its space is taken at once: a full disk is an error now, no crash later."""
     with open(path, "wb") as file:
-        size = int(np.prod(shape)) * np.dtype(np.complex64).itemsize
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
         if hasattr(os, "posix_fallocate"):  # macOS lacks it
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             file.truncate(size)
-    return np.memmap(path, np.complex64, "r+", shape=shape)
+    return np.memmap(path, kind, "r+", shape=shape)

@@ -90,7 +90,7 @@ def superresolve_file(
     for number, output in enumerate(outputs):
         with meter.measure("sample"):
             sampler = Sampler(low, model, replace(options, seed=options.seed + number))
-            with progress(f"super-resolve {Path(output).name}", sampler.tiles) as tick:
+            with progress(f"super-resolve {Path(output).name}", sampler.work) as tick:
                 _write(sampler, Path(output), tick)
     meter.write(cost)
 

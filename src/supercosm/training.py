@@ -31,7 +31,7 @@ from supercosm.features import Features, Scales, measure_scales
 from supercosm.files import locked, whole, write_json
 from supercosm.history import diagnose, write_history
 from supercosm.losscurve import loss_curve
-from supercosm.model import ModelCard, build_network, load_model, save_model
+from supercosm.model import ModelCard, load_model, save_model
 from supercosm.pairs import CHUNK, PairFile
 from supercosm.provenance import provenance
 
@@ -82,7 +82,7 @@ def _fit(
 ) -> None:
     training = family.settings.training
     last = checkpoints / "last.ckpt"
-    unit = family.network.unit
+    unit = family.settings.unit
     crops = Crops(data[0], family.settings, unit, seed=training.seed, augment=True)
     held_out = Crops(data[1], family.settings, unit, seed=VALIDATION_STREAM, augment=False)
     workers = WORKERS[device.type]
@@ -139,19 +139,26 @@ def _features(settings: AnyModel, files: list[PairFile]) -> Features:
     """Measure the normalisation on a few training crops."""
     cell = files[0].box_size / files[0].high
     plain = Features(settings, cell, Scales())
-    unit = build_network(settings, plain).unit
-    crops = Crops(files, settings, unit, seed=SCALE_STREAM, augment=False)
+    crops = Crops(files, settings, settings.unit, seed=SCALE_STREAM, augment=False)
     batch = torch.utils.data.default_collate([crops[i] for i in range(SCALE_CROPS)])
     return Features(settings, cell, measure_scales(batch["low"], batch.get("small"), batch["high"], plain))
 
 
 def _warm_start(family: Family, start: Path) -> None:
-    """Copy the weights of a trained regression; injections it lacks keep their zero amplitude."""
+    """Copy the weights of a trained regression; what it lacks begins without effect.
+
+    That is the amplitude of noise, the modulation by numbers, and the input that a family adds to that of a regression.
+    """
     model = load_model(start)
     if model.card.scales != family.features.scales:
         family.features.scales = model.card.scales  # its weights expect its own normalisation
     theirs, ours = model.network.state_dict(), family.network.state_dict()
-    lacking = [name for name in ours if name not in theirs and not name.endswith("amplitude")]
+    stem, added = "stem.weight", ("amplitude", "modulation", "embedding", "log_deviation")
+    lacking = [name for name in ours if name not in theirs and not any(part in name for part in added)]
+    if not lacking and ours[stem].shape[1] > theirs[stem].shape[1]:
+        wider = torch.zeros_like(ours[stem])
+        wider[:, : theirs[stem].shape[1]] = theirs[stem]
+        theirs[stem] = wider
     if lacking or any(name not in ours or value.shape != ours[name].shape for name, value in theirs.items()):
         raise DataError(
             f"{start} holds another network: it cannot start this one; give both the same network, fields and "
@@ -191,7 +198,7 @@ def _publish(
             "train_loss": rows[-1]["train_loss"],
         },
         environments=Crops(
-            data[0], family.settings, family.network.unit, seed=family.settings.training.seed, augment=True
+            data[0], family.settings, family.settings.unit, seed=family.settings.training.seed, augment=True
         ).shares(DESCRIBED_CROPS),
         diagnosis=diagnose(folder / "history.csv"),
         training_seconds=history.seconds,

@@ -12,15 +12,16 @@ from supercosm.cellnoise import CellNoise
 from supercosm.config import AnyModel
 from supercosm.crops import Crop
 from supercosm.features import Features
-from supercosm.model import build_network
 from supercosm.noise import key_of
+from supercosm.schemes import Region, scheme_of
 
 TRAINING = 3  # stream of the noise function, beside those of the initial conditions and of samples
+GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo one, fill the interval most evenly
 VALIDATION_SEED = 2**31  # noise of validation crops: the same at every validation, far from training steps
 
 
 class Family(lightning.LightningModule):
-    """A network in training: subclasses say with which loss, in `training_step`."""
+    """A network in training: subclasses say with which loss, in `loss`; those that need more override the steps."""
 
     def __init__(self, settings: AnyModel, features: Features) -> None:
         """Build the network with weights that depend on `settings.training.seed` alone."""
@@ -28,7 +29,8 @@ class Family(lightning.LightningModule):
         self.settings, self.features = settings, features
         torch.manual_seed(settings.training.seed)
         layout = torch.channels_last_3d if settings.dimensions == 3 else torch.channels_last
-        self.network = build_network(settings, features).to(memory_format=layout)
+        self.scheme = scheme_of(settings, features)
+        self.network = self.scheme.build().to(memory_format=layout)
         self.ema = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.training.ema), use_buffers=True
         )
@@ -46,14 +48,61 @@ class Family(lightning.LightningModule):
         """Log values whose mean over the epoch goes into the history."""
         self.log_dict({k: v.detach() for k, v in values.items()}, on_step=False, on_epoch=True, batch_size=batch)
 
+    def loss(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
+        """Return what is made small for a batch of crops; its random numbers are those of `seed` and what follows.
+
+        There are as many seeds as crops. Without an own loss it is D(OUTPUT, TARGET).
+        """
+        target = self.features.target(crop["low"], crop["high"])
+        return self.distance(self.generate(network, crop, seed), target, crop)
+
+    def training_step(self, crop: Crop, index: int) -> Tensor | None:
+        """Return the loss of a batch of crops."""
+        count = len(crop["low"])
+        loss = self.loss(self.network, crop, self.step_number(index) * count)
+        self.log("loss", loss.detach(), prog_bar=True, batch_size=count)
+        self.note(count, train_loss=loss)
+        return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Follow the weights with their moving average."""
+        self.ema.update_parameters(self.network)
+
+    def validation_step(self, crop: Crop, index: int) -> None:
+        """Measure the loss of the moving average on a validation crop."""
+        count = len(crop["low"])
+        self.note(count, validation_loss=self.loss(self.trained, crop, VALIDATION_SEED + index * count))
+
+    def configure_optimizers(self) -> dict | list[torch.optim.Optimizer]:
+        """Return AdamW on the one-cycle schedule."""
+        optimiser = self.optimiser()
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, self.learning_rate)
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def region(self, crop: Crop, noise: CellNoise | None = None) -> Region:
+        """Return what a network is given of a batch of crops."""
+        return Region(self.features.encode(crop["low"], crop.get("small")), noise=noise)
+
     def generate(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
-        """Return the network's normalised output for a batch of crops, float32."""
+        """Return the normalised output of one evaluation for a batch of crops, float32."""
         seeds = [key_of(self.settings.training.seed, TRAINING, seed + i) for i in range(len(crop["low"]))]
         origins = [(0, 0, 0)] * len(seeds)
-        cells = crop["high"].shape[-1]
-        noise = CellNoise(seeds, origins, cells) if self.settings.noise == "white" else None
-        inputs = self.features.encode(crop["low"], crop.get("small"))
-        return network(inputs, noise).float()
+        noise = CellNoise(seeds, origins, crop["high"].shape[-1]) if self.settings.injects else None
+        return self.scheme.run(0, network, self.region(crop, noise))
+
+    def white(self, like: Tensor, seed: int) -> Tensor:
+        """Return white noise of the shape of a batch, for the crops from `seed` on; the same on every device."""
+        fields = []
+        for number in range(len(like)):
+            key = key_of(self.settings.training.seed, TRAINING, seed + number)
+            generator = torch.Generator().manual_seed(key % 2**63)
+            fields.append(torch.randn(like.shape[1:], generator=generator))
+        return torch.stack(fields).to(like)
+
+    def fractions(self, like: Tensor, seed: int) -> Tensor:
+        """Return numbers in (0, 1) for the crops from `seed` on, (b,): few of them are already spread evenly."""
+        index = torch.arange(seed, seed + len(like), dtype=torch.float64)
+        return (torch.remainder(index * GOLDEN, 1) * (1 - 2e-6) + 1e-6).float().to(like.device)
 
     def inner(self, x: Tensor) -> Tensor:
         """Cut away the margin, where the crop's zero padding is felt."""
@@ -75,11 +124,9 @@ class Family(lightning.LightningModule):
         output, target = (self.inner(self.features.weigh(x)) for x in (output, target))
         return losses.weighted(self.settings.loss, output, target, painted)
 
-    def validation_step(self, crop: Crop, index: int) -> None:
-        """Measure D of the moving average on a validation crop."""
-        target = self.features.target(crop["low"], crop["high"])
-        output = self.generate(self.trained, crop, VALIDATION_SEED + index)
-        self.note(len(target), validation_loss=self.distance(output, target, crop))
+    def weighed_error(self, error: Tensor) -> Tensor:
+        """Return the mean square of an error of normalised outputs, without the margin; velocities are weighed."""
+        return self.inner(self.features.weigh(error)).square().mean()
 
     def learning_rate(self, step: int) -> float:
         """Return the one-cycle factor of a step: a tenth of the steps up, then a cosine down to 1 %."""

@@ -11,33 +11,20 @@ from torch import Tensor
 
 from supercosm.config import Ensemble
 from supercosm.crops import Crop
-from supercosm.families.base import VALIDATION_SEED
-from supercosm.families.unet import UnetFamily
+from supercosm.families.base import Family
 from supercosm.losses import score
 
 
-class EnsembleFamily(UnetFamily):
+class EnsembleFamily(Family):
     """One network, drawn from twice."""
 
     settings: Ensemble
 
-    def training_step(self, crop: Crop, index: int) -> Tensor:
-        """Return the score of two samples of a batch of crops."""
-        loss = self._score(self.network, crop, 2 * self.step_number(index) * len(crop["low"]))
-        self.log("loss", loss.detach(), prog_bar=True, batch_size=len(crop["low"]))
-        self.note(len(crop["low"]), train_loss=loss)
-        return loss
-
-    def validation_step(self, crop: Crop, index: int) -> None:
-        """Measure the score of the moving average on a validation crop."""
-        loss = self._score(self.trained, crop, VALIDATION_SEED + 2 * index * len(crop["low"]))
-        self.note(len(crop["low"]), validation_loss=loss)
-
-    def _score(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
-        """Return the weighted scores of two draws, whose noise begins at `seed`."""
+    def loss(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
+        """Return the weighted scores of two draws."""
         settings, count = self.settings, len(crop["low"])
         target = self.features.target(crop["low"], crop["high"])
-        draws = [self.generate(network, _draw(crop, number), seed + number * count) for number in (0, 1)]
+        draws = [self.generate(network, _draw(crop, number), 2 * seed + number * count) for number in (0, 1)]
         fields = (*draws, target)
         total = target.new_zeros(())
         for name, weight in sorted(settings.loss.items()):

@@ -63,7 +63,6 @@ class GanFamily(Family):
         generator.zero_grad(set_to_none=True)
         self.manual_backward(total)
         generator.step()
-        self.ema.update_parameters(self.network)
         self.log("loss", pixel.detach(), prog_bar=True, batch_size=len(target))
         self.note(len(target), train_loss=pixel)
 
@@ -73,6 +72,8 @@ class GanFamily(Family):
         self.critic.requires_grad_(True)
         if self.settings.adversarial == "wgan-gp":
             return -score.mean()
+        if self.settings.adversarial == "minimax":
+            return -functional.softplus(score).mean()
         return functional.softplus(-score).mean()
 
     def _update_critic(self, optimiser: torch.optim.Optimizer, real: Tensor, fake: Tensor, step: int) -> None:

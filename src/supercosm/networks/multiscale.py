@@ -2,10 +2,12 @@
 
 It is a convolution over cells of the high-resolution lattice, without any normalisation over space, so what
 it says about a cell depends on a bounded neighbourhood (`reach`) and not on the tile it was computed in.
+Numbers that hold for the whole region, like the time of a diffusion or the scale factor, modulate every block.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -14,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from supercosm.model_settings import Network
+
+EMBEDDING = 64  # size of the vector that modulates the blocks
 
 Noise = Callable[[int, int, Tensor], Tensor]
 """noise(index, stride, like): white noise (b, 1, …) for one injection; stride in high-resolution cells."""
@@ -55,14 +59,29 @@ def wrap(x: Tensor) -> Tensor:
     return padded
 
 
+class Embedding(nn.Module):
+    """Numbers of order one as a vector: sines and cosines of eight wavelengths each, then two dense layers."""
+
+    waves = 8
+
+    def __init__(self, numbers: int, size: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(numbers * 2 * self.waves, size), nn.SiLU(), nn.Linear(size, size))
+
+    def forward(self, told: Tensor) -> Tensor:
+        """Map (b, numbers) to (b, size); the longest wave is of length 8, the shortest of 1/16."""
+        angles = told[:, :, None] * (math.pi / 4) * 2 ** torch.arange(self.waves, device=told.device)
+        return functional.silu(self.layers(torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)))
+
+
 class Block(nn.Module):
-    """Residual block: 3ᵈ convolution, optional noise, SiLU, pointwise convolution that starts at zero.
+    """Residual block: 3ᵈ convolution, optional noise and modulation, SiLU, pointwise convolution that starts at zero.
 
     The noise has one learnt amplitude per channel, zero at first (Karras et al. 2019, section 2; Li et al.
-    2021).
+    2021). The modulation is a scale and a shift per channel, one and zero at first (FiLM, Perez et al. 2018).
     """
 
-    def __init__(self, channels: int, dimensions: int, noisy: bool) -> None:
+    def __init__(self, channels: int, dimensions: int, noisy: bool, embedding: int = 0) -> None:
         super().__init__()
         conv = _conv(dimensions)
         self.spatial = conv(channels, channels, 3, padding=1)
@@ -70,12 +89,25 @@ class Block(nn.Module):
         nn.init.zeros_(self.pointwise.weight)
         nn.init.zeros_(self.pointwise.bias)
         self.amplitude = nn.Parameter(torch.zeros(1, channels, *(1,) * dimensions)) if noisy else None
+        self.modulation = nn.Linear(embedding, 2 * channels) if embedding else None
+        if self.modulation is not None:
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
 
-    def forward(self, x: Tensor, noise: Callable[[Tensor], Tensor] | None, periodic: bool = False) -> Tensor:
-        """Transform (b, c, …) to the same shape; `noise(like)` gives (b, 1, …)."""
+    def forward(
+        self,
+        x: Tensor,
+        noise: Callable[[Tensor], Tensor] | None,
+        periodic: bool = False,
+        embedded: Tensor | None = None,
+    ) -> Tensor:
+        """Transform (b, c, …) to the same shape; `noise(like)` gives (b, 1, …); `embedded`: (b, embedding)."""
         h = _convolve(self.spatial, x, periodic)
         if self.amplitude is not None and noise is not None:
             h = h + self.amplitude * noise(h)
+        if self.modulation is not None and embedded is not None:
+            scale, shift = self.modulation(embedded).view(*embedded.shape[:1], -1, *(1,) * (x.ndim - 2)).chunk(2, dim=1)
+            h = h * (1 + scale) + shift
         return x + self.pointwise(functional.silu(h))
 
 
@@ -93,16 +125,19 @@ class MultiScale(nn.Module):
         patch: int,
         dimensions: int = 3,
         noisy: bool = False,
+        told: int = 0,
     ) -> None:
-        """Build for so many channels in and out at high-resolution cells; the rest as in config.Network."""
+        """Build for so many channels in and out at high-resolution cells, told so many numbers; see config.Network."""
         super().__init__()
+        embedding = EMBEDDING if told else 0
+        self.embedding = Embedding(told, embedding) if told else None
         conv, transposed = _conv(dimensions), _transposed(dimensions)
         widths = [channels * 2**level for level in range(levels)]
         self.shape = Network.model_construct(channels=channels, levels=levels, blocks=blocks, patch=patch)
         self.patch, self.levels, self.dimensions = patch, levels, dimensions
         self.stem = conv(inputs * patch**dimensions, widths[0], 3, padding=1)
-        self.encoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths)
-        self.decoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy) for w in widths[:-1])
+        self.encoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy, embedding) for w in widths)
+        self.decoder = nn.ModuleList(_blocks(blocks, w, dimensions, noisy, embedding) for w in widths[:-1])
         self.down = nn.ModuleList(conv(a, b, 2, stride=2) for a, b in pairwise(widths))
         self.up = nn.ModuleList(transposed(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.heads = nn.ModuleList(
@@ -122,14 +157,20 @@ class MultiScale(nn.Module):
         """Cells beyond a region that can influence the output inside it."""
         return self.shape.reach
 
-    def forward(self, x: Tensor, noise: Noise | None = None, periodic: bool = False) -> Tensor:
-        """Map (b, inputs, n, …) to (b, outputs, n, …), n a multiple of `unit`; zeros lie beyond, or x again."""
+    def forward(
+        self, x: Tensor, noise: Noise | None = None, periodic: bool = False, told: Tensor | None = None
+    ) -> Tensor:
+        """Map (b, inputs, n, …) to (b, outputs, n, …), n a multiple of `unit`; zeros lie beyond, or x again.
+
+        told: numbers that modulate the blocks, (b, numbers).
+        """
+        embedded = None if self.embedding is None else self.embedding(told)
         x = fold(x, self.patch).contiguous(memory_format=_layout(self.dimensions))
         x = _convolve(self.stem, x, periodic)
         skips, site = [], 0
         for level in range(self.levels):
             for block in self.encoder[level]:
-                x, site = block(x, _injection(noise, site, self.patch * 2**level), periodic), site + 1
+                x, site = block(x, _injection(noise, site, self.patch * 2**level), periodic, embedded), site + 1
             if level < self.levels - 1:
                 skips.append(x)
                 x = self.down[level](x)
@@ -137,7 +178,7 @@ class MultiScale(nn.Module):
         for level in reversed(range(self.levels - 1)):
             x = self.up[level](x) + skips[level]
             for block in self.decoder[level]:
-                x, site = block(x, _injection(noise, site, self.patch * 2**level), periodic), site + 1
+                x, site = block(x, _injection(noise, site, self.patch * 2**level), periodic, embedded), site + 1
             output = output + unfold(self.heads[level](x), self.patch * 2**level)
         return output
 
@@ -154,8 +195,8 @@ def _injection(noise: Noise | None, site: int, stride: int) -> Callable[[Tensor]
     return None if noise is None else lambda like: noise(site, stride, like)
 
 
-def _blocks(count: int, channels: int, dimensions: int, noisy: bool) -> nn.ModuleList:
-    return nn.ModuleList(Block(channels, dimensions, noisy) for _ in range(count))
+def _blocks(count: int, channels: int, dimensions: int, noisy: bool, embedding: int) -> nn.ModuleList:
+    return nn.ModuleList(Block(channels, dimensions, noisy, embedding) for _ in range(count))
 
 
 def _conv(dimensions: int) -> type[nn.Module]:
