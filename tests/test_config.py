@@ -132,7 +132,7 @@ def test_entries_of_the_laptop_run():
             ["'models.unet.training.stepz'", "'steps'"],
         ),
         ({"models": {"unet": {}}}, ["models.unet", "lacks its family", "family: unet"]),
-        ({"models": {"unet": {"family": "vae"}}}, ["models.unet", "'vae'", "'unet', 'gan'"]),
+        ({"models": {"unet": {"family": "vqgan"}}}, ["models.unet", "'vqgan'", "'unet', 'gan'"]),
         ({"models": {"U-net": UNET}}, ["'U-net'", "pattern"]),
         ({"models": {"low": UNET}}, ["models.low", "kept for a baseline"]),
         ({"simulation": {"low": 48}}, ["high = 128", "multiple", "low = 48"]),

@@ -160,12 +160,14 @@ class Diffusion(OwnNoise):
         "heun", description="how samples are made: along the probability flow, or ddpm: with fresh noise at every step"
     )
     evaluations: int = Field(9, ge=1, description="network evaluations for one sample; odd for heun")
-    noise_levels: tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]] = Field(
-        (0.03, 20.0), description="least and most noise of a sample on its way [rms residual]"
+    noise_levels: list[Annotated[float, Field(gt=0)]] = Field(
+        [0.03, 20.0],
+        min_length=2,
+        max_length=2,
+        description="least and most noise of a sample on its way [rms residual]",
     )
-    log_noise: tuple[float, Annotated[float, Field(gt=0)]] = Field(
-        (-0.5, 1.2), description="mean and deviation of the logarithm of the noise in training; for target: data"
-    )
+    log_noise_mean: float = Field(-0.5, description="mean of the logarithm of the noise in training, target: data")
+    log_noise_deviation: float = Field(1.2, gt=0, description="and its deviation")
 
     @model_validator(mode="after")
     def _sampler_fits(self) -> Diffusion:

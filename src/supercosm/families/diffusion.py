@@ -36,5 +36,5 @@ class DiffusionFamily(Family):
         fraction = self.fractions(like, seed)
         if self.settings.target == "noise":
             return classic_levels().to(like)[(fraction * CLASSIC_STEPS).long().clamp(max=CLASSIC_STEPS - 1)]
-        mean, deviation = self.settings.log_noise
-        return torch.exp(mean + deviation * torch.special.ndtri(fraction))
+        settings = self.settings
+        return torch.exp(settings.log_noise_mean + settings.log_noise_deviation * torch.special.ndtri(fraction))
