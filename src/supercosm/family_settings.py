@@ -86,8 +86,10 @@ class Ensemble(Model):
         "initial", description="source of randomness: white noise inside the network, or the drawn linear modes"
     )
     start: str | None = Field(None, description="warm start: the name of a trained unet of the same network")
-    loss: dict[Literal["field", "density"], Annotated[float, Field(gt=0)]] = Field(
-        {"field": 1.0}, description="weights of the scores of the fields, and of the root density that particles paint"
+    loss: dict[Literal["field", "density", "spectrum"], Annotated[float, Field(gt=0)]] = Field(
+        {"field": 1.0},
+        description="weights of the scores of the fields, and of the root density that particles paint; and of the "
+        "distance of that density's spectrum to the truth's, which is no score",
     )
     block: int = Field(2, ge=1, description="cells a side that are scored together: 1 judges every cell for itself")
 
@@ -102,8 +104,9 @@ class Ensemble(Model):
             raise ValueError("told the initial modes, there are none to draw: set condition: [low], or noise: white")
         if "field" not in self.loss:
             raise ValueError("loss lacks 'field', the score of what the network makes; density alone leaves it free")
-        if "density" in self.loss and self.fields != "displacement":
-            raise ValueError("loss 'density' paints particles, so it needs fields: displacement")
+        painted = sorted({"density", "spectrum"} & set(self.loss))
+        if painted and self.fields != "displacement":
+            raise ValueError(f"loss '{painted[0]}' paints particles, so it needs fields: displacement")
         seen = self.training.crop - 2 * self.training.margin
         if seen % self.block:
             raise ValueError(f"training.crop − 2 margin = {seen} is not a multiple of block = {self.block}")
@@ -127,6 +130,7 @@ class Vae(OwnNoise):
     latents: int = Field(4, ge=1, description="numbers on each cell of the network's coarsest level")
     beta: float = Field(1.0, gt=0, description="weight of the Kullback–Leibler term; 1: the evidence bound")
     warm_up: float = Field(0.3, ge=0, le=1, description="share of the training in which that weight grows from 0")
+    grain: bool = Field(True, description="add to samples, as white noise, what the latents leave unexplained")
 
 
 class FlowMatching(OwnNoise):
@@ -136,7 +140,7 @@ class FlowMatching(OwnNoise):
     begin: Literal["white", "linear"] = Field(
         "linear", description="where lines begin: white noise, or the linear small-scale modes and a little of it"
     )
-    jitter: float = Field(0.5, gt=0, description="white noise at the beginning of lines that are linear [rms residual]")
+    jitter: float = Field(0.2, gt=0, description="white noise at the beginning of lines that are linear [rms residual]")
     solver: Literal["euler", "heun"] = Field("euler", description="of the equation of motion along the lines")
     evaluations: int = Field(10, ge=1, description="network evaluations for one sample")
 
@@ -151,10 +155,10 @@ class Diffusion(OwnNoise):
     """Denoising diffusion after Karras et al. 2022, or as DDPM (Ho et al. 2020)."""
 
     family: Literal["diffusion"] = "diffusion"
-    target: Literal["data", "noise"] = Field(
+    target: Literal["data", "preconditioned", "noise"] = Field(
         "data",
-        description="what the network is trained to say: data: the preconditioned clean field of Karras et al. · "
-        "noise: the noise, at the thousand levels of the classic DDPM",
+        description="what the network is trained to say: data: the clean field · preconditioned: the mixture of it and "
+        "of the noise of Karras et al. · noise: the noise, at the thousand levels of the classic DDPM",
     )
     solver: Literal["heun", "euler", "ddpm"] = Field(
         "heun", description="how samples are made: along the probability flow, or ddpm: with fresh noise at every step"

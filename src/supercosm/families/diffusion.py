@@ -28,7 +28,7 @@ class DiffusionFamily(Family):
         sigma = self.levels(target, seed)
         s = sigma.view(-1, *(1,) * (target.ndim - 1))
         clean = self.scheme.denoise(network, self.region(crop), target + s * self.white(target, seed), sigma)
-        weight = 1 / s if self.settings.target == "noise" else torch.sqrt(1 + s**2) / s
+        weight = {"noise": 1 / s, "preconditioned": torch.sqrt(1 + s**2) / s}.get(self.settings.target, 1.0)
         return self.weighed_error(weight * (clean - target))
 
     def levels(self, like: Tensor, seed: int) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from supercosm.config import Ensemble
 from supercosm.crops import Crop
 from supercosm.families.base import Family
-from supercosm.losses import score
+from supercosm.losses import score, spectrum_distance
 
 
 class EnsembleFamily(Family):
@@ -28,8 +28,12 @@ class EnsembleFamily(Family):
         fields = (*draws, target)
         total = target.new_zeros(())
         for name, weight in sorted(settings.loss.items()):
-            seen = [self.painted(x, crop) if name == "density" else self.features.weigh(x) for x in fields]
-            total = total + weight * score(*(self.inner(x) for x in seen), settings.block)
+            seen = [self.inner(self.features.weigh(x) if name == "field" else self.painted(x, crop)) for x in fields]
+            if name == "spectrum":
+                term = sum(spectrum_distance(draw, seen[-1]) for draw in seen[:2]) / 2
+            else:
+                term = score(*seen, settings.block)
+            total = total + weight * term
         return total
 
 

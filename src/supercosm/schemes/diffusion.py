@@ -67,6 +67,8 @@ class DiffusionScheme(Scheme):
         said = network(seen, None, region.periodic, self.tell(sigma.log() / 4, region)).float()
         if self.settings.target == "noise":
             return x - s * said
+        if self.settings.target == "data":
+            return said
         return x / (1 + s**2) + said * s / torch.sqrt(1 + s**2)
 
     def shrink(self, sigma: Tensor) -> Tensor:

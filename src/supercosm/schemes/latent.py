@@ -50,9 +50,11 @@ class LatentScheme(Scheme):
         return network(torch.cat([region.seen, latents], dim=1), None, region.periodic, region.told).float()
 
     def run(self, number: int, network: nn.Module, region: Region) -> Tensor:
-        """Draw latents, decode them, and add what they leave unexplained."""
+        """Draw latents, decode them, and add what they leave unexplained, unless that grain is not wanted."""
         unit, count = self.settings.network.unit, self.settings.latents
         coarse = region.seen[(..., *(slice(None, None, unit),) * self.settings.dimensions)]
         mean = self.decode(network, region, region.noise.fields(OWN_NOISE, count, coarse, unit))
+        if not self.settings.grain:
+            return mean
         white = region.noise.fields(OWN_NOISE + count, self.features.outputs, mean)
         return mean + network.log_deviation.exp().view(1, -1, *(1,) * (mean.ndim - 2)) * white
