@@ -1,4 +1,4 @@
-"""Integrate dx/dt along given times, one evaluation per pass."""
+"""Steps along given times, one evaluation of the network per pass, and the integration of dx/dt along them."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Solver = Literal["euler", "heun"]
+Solver = Literal["euler", "heun", "ddpm"]  # ddpm: steps of a scheme's own, each of one evaluation
 Slope = Callable[[Tensor, float], Tensor]
 
 
 def steps_of(solver: Solver, passes: int) -> int:
-    """Return how many steps so many evaluations make: Heun takes two each, and one for an odd last step of Euler's."""
-    return passes if solver == "euler" else (passes + 1) // 2
+    """Return how many steps so many evaluations make: one each, but two for Heun, save an odd last step of Euler's."""
+    return (passes + 1) // 2 if solver == "heun" else passes
 
 
 def width_of(solver: Solver, channels: int) -> int:
     """Return the channels of the state between passes: Heun's holds the point to evaluate and the half-made step."""
-    return channels if solver == "euler" else 2 * channels
+    return 2 * channels if solver == "heun" else channels
 
 
 def advance(solver: Solver, number: int, passes: int, times: Sequence[float], slope: Slope, state: Tensor) -> Tensor:
-    """Return the state after evaluation `number` of `passes`; after the last one, x at the last of the times.
+    """Return the state after evaluation `number` of `passes` of Euler's or Heun's method; after the last one, x itself.
 
     state: x at first, (b, channels, …); then what the pass before returned.
     """
