@@ -74,28 +74,52 @@ class Coupling(nn.Module):
         return found
 
 
+class Level(nn.Module):
+    """The couplings of one level of wavelets, from a Gaussian of uneven width to any distribution."""
+
+    def __init__(self, number: int, inputs: int, outputs: int, settings: Flow, told: int) -> None:
+        """Build level `number`, whose cells are 2^number high-resolution ones wide."""
+        super().__init__()
+        dimensions, channels = settings.dimensions, settings.conditioner_channels
+        self.half = 2 ** (number - 1)
+        self.averages = outputs if number < settings.wavelet_levels else 0  # left to coarser levels, if there are any
+        width = outputs * 2**dimensions - self.averages
+        pointwise = nn.Conv3d if dimensions == 3 else nn.Conv2d
+        self.look = pointwise((inputs + outputs) * 2**dimensions, channels, 1)
+        shape = {"channels": channels, "blocks": settings.conditioner_blocks, "dimensions": dimensions, "told": told}
+        seen = channels + self.averages
+        self.layers = nn.ModuleList([Coupling(width, seen, (EVERY, NONE), "affine", **shape)])
+        for index in range(settings.couplings):
+            self.layers.append(Coupling(width, seen, halves(width, index), settings.transform, **shape))
+
+    def split(self, field: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the averages that are left to coarser levels, and the wavelets of this one."""
+        wavelets = haar(field)
+        return wavelets[:, : self.averages], wavelets[:, self.averages :]
+
+    def context(self, region: Region, mean: Tensor, coarser: Tensor) -> Tensor:
+        """Return what all couplings see: input and regression, of cells of the level before, and coarser averages."""
+        known = fold(_pool(torch.cat([region.seen, mean], dim=1), self.half), 2)
+        average = coarser * (2 * self.half) ** (1 - mean.ndim / 2)  # wavelets of one amplitude grow with their cells
+        return torch.cat([functional.silu(self.look(known)), average], dim=1)
+
+    def encode(self, x: Tensor, context: Tensor, region: Region) -> tuple[Tensor, Tensor]:
+        """Map wavelets to z, and return ln |dz/dx|, (b, n, …) of high-resolution cells."""
+        grown = torch.zeros_like(x[:, 0])
+        for layer in self.layers:
+            x, more = layer.encode(x, context, region)
+            grown = grown + more
+        return x, _spread(grown, 2 * self.half)
+
+
 class CouplingFlow(MultiScale):
     """The regression, as a U-Net of its own would be, and the couplings of the residual, level after level."""
 
     def __init__(self, inputs: int, outputs: int, settings: Flow, told: int = 0) -> None:
         """Build for so many channels in and out, told so many numbers; at first it is the identity."""
-        dimensions = settings.dimensions
-        super().__init__(inputs, outputs, dimensions=dimensions, told=told, **settings.network.model_dump())
-        self.coarsest = settings.wavelet_levels
-        shape = {
-            "channels": settings.conditioner_channels,
-            "blocks": settings.conditioner_blocks,
-            "dimensions": dimensions,
-            "told": told,
-        }
-        self.couplings = nn.ModuleList()
-        for level in range(1, self.coarsest + 1):
-            every, coarser = outputs * 2**dimensions, self._averages(level) * outputs
-            width, context = every - coarser, inputs + every + coarser
-            layers = [Coupling(width, context, (EVERY, NONE), "affine", **shape)]
-            for number in range(settings.couplings):
-                layers.append(Coupling(width, context, halves(width, number), settings.transform, **shape))
-            self.couplings.append(nn.ModuleList(layers))
+        super().__init__(inputs, outputs, dimensions=settings.dimensions, told=told, **settings.network.model_dump())
+        numbers = range(1, settings.wavelet_levels + 1)
+        self.couplings = nn.ModuleList(Level(number, inputs, outputs, settings, told) for number in numbers)
 
     def regress(self, region: Region, like: Tensor) -> Tensor:
         """Return what the couplings are relative to: the mean of the truth, where its distribution is symmetric."""
@@ -104,15 +128,13 @@ class CouplingFlow(MultiScale):
     def encode(self, region: Region, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return z (b, outputs, n, …), white noise if y is as the model has it, and per cell ln |dz/dy|, (b, n, …)."""
         mean = self.regress(region, y)
-        coarse, latents, grown = y - mean, [], torch.zeros_like(y[:, 0])
-        for level, layers in enumerate(self.couplings, start=1):
-            coarse, details = self._split(coarse, level)
-            context = self._context(level, region, mean, coarse)
-            for layer in layers:
-                details, more = layer.encode(details, context, region)
-                grown = grown + _spread(more, 2**level)
-            latents.append(details)
-        return _join(coarse, latents), grown
+        coarse, parts, grown = y - mean, [], torch.zeros_like(y[:, 0])
+        for level in self.couplings:
+            coarse, wavelets = level.split(coarse)
+            z, more = level.encode(wavelets, level.context(region, mean, coarse), region)
+            parts.append(z)
+            grown = grown + more
+        return _join(coarse, parts), grown
 
     def log_density(self, region: Region, y: Tensor) -> Tensor:
         """Return what each cell adds to ln p(y | seen), (b, n, …) [nats]; exact for whole blocks of 2^levels."""
@@ -120,31 +142,15 @@ class CouplingFlow(MultiScale):
         return grown - (z.square() + math.log(2 * math.pi)).sum(dim=1) / 2
 
     def decode(self, place: tuple[int, int], region: Region, field: Tensor, mean: Tensor) -> Tensor:
-        """Undo the coupling at a place in a residual whose coarser wavelets are made, and whose finer are noise."""
-        level, number = place
+        """Undo a coupling, (level, number), in a residual whose coarser wavelets are made and whose finer are noise."""
+        last, number = place
         coarse, parts = field, []
-        for finer in range(1, level + 1):
-            coarse, details = self._split(coarse, finer)
-            parts.append(details)
-        context = self._context(level, region, mean, coarse)
-        parts[-1] = self.couplings[level - 1][number].decode(parts[-1], context, region)
+        for level in self.couplings[:last]:
+            coarse, wavelets = level.split(coarse)
+            parts.append(wavelets)
+        context = level.context(region, mean, coarse)
+        parts[-1] = level.layers[number].decode(wavelets, context, region)
         return _join(coarse, parts)
-
-    def _averages(self, level: int) -> int:
-        """Return 1 where averages are left to coarser levels; 0 at the coarsest, which makes them with its details."""
-        return int(level < self.coarsest)
-
-    def _split(self, coarse: Tensor, level: int) -> tuple[Tensor, Tensor]:
-        """Return the averages that are left to coarser levels, and what is made at this one."""
-        kept = self._averages(level) * coarse.shape[1]
-        wavelets = haar(coarse)
-        return wavelets[:, :kept], wavelets[:, kept:]
-
-    def _context(self, level: int, region: Region, mean: Tensor, coarse: Tensor) -> Tensor:
-        """Return what all couplings of a level see: input and coarser residual of its cells, and regression of half."""
-        cells = 2**level
-        average = coarse * cells ** (-mean.ndim / 2 + 1)  # wavelets of one amplitude grow with their cells
-        return torch.cat([_pool(region.seen, cells), fold(_pool(mean, cells // 2), 2), average], dim=1)
 
 
 class FlowScheme(Scheme):
