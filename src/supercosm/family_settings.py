@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -185,4 +186,28 @@ class Diffusion(OwnNoise):
         return self
 
 
-AnyModel = Annotated[Unet | Gan | Ensemble | Vae | FlowMatching | Diffusion, Field(discriminator="family")]
+class Flow(OwnNoise):
+    """Normalizing flow: couplings of wavelets beside a regression (Dinh et al. 2017; Yu et al. 2020)."""
+
+    family: Literal["flow"] = "flow"
+    wavelet_levels: int = Field(2, ge=1, le=4, description="levels of Haar's transform, each of cells twice as wide")
+    couplings: int = Field(2, ge=0, le=8, description="couplings at each level; 0: Gaussian given the input")
+    transform: Literal["affine", "spline"] = Field(
+        "affine", description="of a number in a coupling: a shift and a scale, or a monotonic spline"
+    )
+    conditioner_channels: int = Field(32, ge=4, description="features of the network of each coupling")
+    conditioner_blocks: int = Field(1, ge=1, description="residual blocks of it; it sees one cell more, of its level")
+
+    @property
+    def unit(self) -> int:
+        """Whole units of the regression, and whole cells of the coarsest level."""
+        return math.lcm(self.network.unit, 2**self.wavelet_levels)
+
+    @property
+    def reach(self) -> int:
+        """That of the regression, or of a coupling at the coarsest level, in whole units."""
+        coarsest = 2**self.wavelet_levels * (1 + self.conditioner_blocks)
+        return math.ceil(max(self.network.reach, coarsest) / self.unit) * self.unit
+
+
+AnyModel = Annotated[Unet | Gan | Ensemble | Vae | FlowMatching | Diffusion | Flow, Field(discriminator="family")]

@@ -101,7 +101,9 @@ class Model(Settings):
             raise ValueError(f"training.skew = {self.training.skew} is of volumes, but dimensions is 2; leave it out")
         unit = self.unit
         if self.training.crop % unit:
-            raise ValueError(f"training.crop = {self.training.crop} is not a multiple of patch × 2^(levels-1) = {unit}")
+            raise ValueError(
+                f"training.crop = {self.training.crop} is not a multiple of the network's unit, {unit} cells"
+            )
         check_cells("the coarsest level of the network", self.training.crop // unit)
         return self
 

@@ -147,13 +147,14 @@ def _features(settings: AnyModel, files: list[PairFile]) -> Features:
 def _warm_start(family: Family, start: Path) -> None:
     """Copy the weights of a trained regression; what it lacks begins without effect.
 
-    That is the amplitude of noise, the modulation by numbers, and the input that a family adds to that of a regression.
+    That is the amplitude of noise, the modulation by numbers, the couplings of a flow, and the input that a family adds
+    to that of a regression.
     """
     model = load_model(start)
     if model.card.scales != family.features.scales:
         family.features.scales = model.card.scales  # its weights expect its own normalisation
     theirs, ours = model.network.state_dict(), family.network.state_dict()
-    stem, added = "stem.weight", ("amplitude", "modulation", "embedding", "log_deviation")
+    stem, added = "stem.weight", ("amplitude", "modulation", "embedding", "log_deviation", "couplings")
     lacking = [name for name in ours if name not in theirs and not any(part in name for part in added)]
     if not lacking and ours[stem].shape[1] > theirs[stem].shape[1]:
         wider = torch.zeros_like(ours[stem])

@@ -11,6 +11,7 @@ def build_family(settings: AnyModel, features: Features) -> Family:
     """Build the family that the settings name."""
     from supercosm.families.diffusion import DiffusionFamily
     from supercosm.families.ensemble import EnsembleFamily
+    from supercosm.families.flow import FlowFamily
     from supercosm.families.flowmatching import FlowMatchingFamily
     from supercosm.families.gan import GanFamily
     from supercosm.families.unet import UnetFamily
@@ -23,5 +24,6 @@ def build_family(settings: AnyModel, features: Features) -> Family:
         "vae": VaeFamily,
         "flow_matching": FlowMatchingFamily,
         "diffusion": DiffusionFamily,
+        "flow": FlowFamily,
     }
     return families[settings.family](settings, features)

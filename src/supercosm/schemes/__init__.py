@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from supercosm.family_settings import AnyModel
 from supercosm.features import Features
+from supercosm.schemes.coupling import FlowScheme
 from supercosm.schemes.diffusion import DiffusionScheme
 from supercosm.schemes.flowmatching import FlowMatchingScheme
 from supercosm.schemes.latent import LatentScheme
@@ -11,7 +12,7 @@ from supercosm.schemes.scheme import Region, Scheme
 
 __all__ = ["Region", "Scheme", "scheme_of"]
 
-SCHEMES = {"vae": LatentScheme, "flow_matching": FlowMatchingScheme, "diffusion": DiffusionScheme}
+SCHEMES = {"vae": LatentScheme, "flow_matching": FlowMatchingScheme, "diffusion": DiffusionScheme, "flow": FlowScheme}
 
 
 def scheme_of(settings: AnyModel, features: Features) -> Scheme:
