@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from supercosm.choices import Options
 from supercosm.config import Config
 from supercosm.errors import ConfigurationError
 from supercosm.fields import density_of, write_density
 from supercosm.progress import progress
-from supercosm.sampler import Options
 from supercosm.simulate import simulate
 from supercosm.snapshot import Snapshot, read_snapshot
 from supercosm.superresolution import source_of, superresolve

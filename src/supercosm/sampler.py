@@ -8,61 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from supercosm.baselines import Baseline, move_linearly
 from supercosm.cellnoise import CellNoise
+from supercosm.choices import Options, choose_phases, choose_tile
 from supercosm.cosmology import growth
-from supercosm.errors import ConfigurationError, DataError
+from supercosm.errors import DataError
 from supercosm.fields import DensityField, from_log_density, log_density, slabs_of
-from supercosm.initial import SAMPLE, Phases
+from supercosm.initial import SAMPLE
 from supercosm.mesh import interpolation_matrix, paint
 from supercosm.model import Model
-from supercosm.nbody import velocity_factor
-from supercosm.pairs import check_lattice, phases_of
+from supercosm.pairs import check_lattice
 from supercosm.provenance import provenance
 from supercosm.schemes import Region
 from supercosm.smallscales import SmallScales
 from supercosm.snapshot import Snapshot
 from supercosm.states import States
 
-PhaseChoice = Literal["none", "known", "drawn"]
 Tick = Callable[[], None]
-
-TILE = 16  # low-resolution cells per side where nobody says otherwise: a few hundred MB
-
-
-@dataclass(frozen=True)
-class Options:
-    """How to apply a model.
-
-    phases: where the small scales come from: "known" (the seed of the snapshot's initial conditions), "drawn"
-    (from `seed`), "none"; None picks what the model was made for. tile: side of the tiles in low-resolution
-    cells, a divisor of the snapshot's side; None: about 16, so that memory does not grow with the box.
-    override: apply a model outside what it was trained on.
-    """
-
-    phases: PhaseChoice | None = None
-    seed: int = 1000
-    tile: int | None = None
-    device: str = "auto"
-    override: bool = False
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What a network has to beat: "low", the up-sampled low run; "linear", that plus linear small scales."""
-
-    name: Literal["low", "linear"]
-    factor: int
-
-    def __post_init__(self) -> None:
-        if self.factor < 2:
-            raise ConfigurationError(f"factor = {self.factor} does not up-sample; it must be 2 or more")
 
 
 class Sampler:
@@ -86,8 +54,8 @@ class Sampler:
         _check_snapshot(snapshot)
         if not self.baseline and not options.override:
             model.check_covers(snapshot)
-        self.phases = self._choose_phases()
-        self.tile, halo = self._choose_tile()
+        self.phases = choose_phases(snapshot, model, options)
+        self.tile, halo = choose_tile(self.low, model, options)
         self.periodic = self.dimensions == 2 or self.tile == self.low  # what the network sees is the whole box
         self.halo = 0 if self.periodic else halo
 
@@ -105,38 +73,6 @@ class Sampler:
     def slab_count(self) -> int:
         """Projected slabs per box, of the thickness the model was trained on."""
         return max(1, round(self.model.card.slabs_per_length * self.snapshot.box_size))
-
-    def _choose_phases(self) -> Phases | None:
-        """Return the small-scale modes that go in; None for a model that takes none."""
-        asked = self.options.phases
-        needed = self.model.name == "linear" if self.baseline else self.settings.sees_initial
-        if not needed:
-            if asked == "known" or (asked == "drawn" and not self.white):
-                raise ConfigurationError(f"phases: {asked} was asked for, but this model takes no small-scale modes")
-            if asked == "none" and self.white:
-                raise ConfigurationError("this model draws white noise for every sample: choose phases: drawn")
-            return None
-        known = self.baseline or "initial" in self.settings.condition
-        choice = asked or ("known" if known else "drawn")
-        if choice == "none":
-            raise ConfigurationError("this model needs small-scale modes: choose phases: known or drawn")
-        return phases_of(self.snapshot) if choice == "known" else Phases(self.options.seed, stream=SAMPLE)
-
-    def _choose_tile(self) -> tuple[int, int]:
-        """Return the sides of tiles, and of the halo that parts of a box need [low-resolution cells]."""
-        step, halo = (1, 0) if self.baseline else self.settings.tiling(self.factor)
-        tile = self.options.tile
-        if tile is None:
-            fitting = [t for t in range(max(TILE, halo), self.low) if self.low % t == 0 and t % step == 0]
-            tile = min(fitting, default=self.low)
-        if tile < 1 or self.low % tile:
-            raise ConfigurationError(
-                f"tile = {tile} does not divide the snapshot's {self.low} cells per side; choose a divisor"
-            )
-        fault = None if self.baseline or self.dimensions == 2 else self.settings.tile_fault(tile, self.low, self.factor)
-        if fault:
-            raise ConfigurationError(fault)
-        return tile, halo
 
     def attributes(self) -> dict[str, Any]:
         """Return what the output inherits from the snapshot, and where it comes from."""
@@ -229,7 +165,7 @@ class Sampler:
         """
         small, state = fields
         if self.baseline:
-            return _baseline(low, small, self.snapshot)
+            return move_linearly(low, small, self.snapshot)
         features = self.model.features()
         noise = CellNoise([self.options.seed], [origin], self.high) if self.white else None
         exact = (
@@ -289,16 +225,6 @@ class Sampler:
         D = growth(cosmology, low.scale_factor).D
         sides = (self.low, self.high)
         return closing(SmallScales(self.phases, cosmology, low.box_size, sides, growth=D, overdensity=self.density))
-
-
-def _baseline(low: Tensor, small: Tensor | None, snapshot: Snapshot) -> Tensor:
-    """Return the up-sampled fields without their border, plus small scales that move by linear theory."""
-    inner = low[(..., *(slice(1, -1),) * 3)]
-    if small is None:
-        return inner
-    a = snapshot.scale_factor
-    rate = velocity_factor(snapshot.cosmology, a) / growth(snapshot.cosmology, a).D
-    return inner + torch.cat([small, small * rate], dim=1)
 
 
 def _cut(planes: Tensor, first: tuple[int, ...], span: int) -> Tensor:

@@ -11,6 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from supercosm.baselines import Baseline
+from supercosm.choices import Options, PhaseChoice
 from supercosm.config import BASELINES
 from supercosm.cosmology import linear_power
 from supercosm.device import choose_device
@@ -19,7 +21,7 @@ from supercosm.fields import DensityField, write_density
 from supercosm.metering import Meter
 from supercosm.model import Model, load_model
 from supercosm.progress import progress
-from supercosm.sampler import Baseline, Options, PhaseChoice, Sampler, Tick
+from supercosm.sampler import Sampler, Tick
 from supercosm.snapshot import Snapshot, from_lattice, lattice_positions, read_snapshot, snapshot_writer
 
 log = logging.getLogger(__name__)
