@@ -24,7 +24,8 @@ class Options:
     phases: where the small scales come from: "known" (the seed of the snapshot's initial conditions), "drawn"
     (from `seed`), "none"; None picks what the model was made for. tile: side of the tiles in low-resolution
     cells, a divisor of the snapshot's side; None: about 16, so that memory does not grow with the box.
-    override: apply a model outside what it was trained on.
+    override: apply a model outside what it was trained on. consistency: modes below this fraction of the low run's
+    Nyquist frequency stay those of the low run; None: they are what the model makes of them.
     """
 
     phases: PhaseChoice | None = None
@@ -32,6 +33,7 @@ class Options:
     tile: int | None = None
     device: str = "auto"
     override: bool = False
+    consistency: float | None = None
 
 
 def choose_phases(snapshot: Snapshot, model: Model | Baseline, options: Options) -> Phases | None:
@@ -54,6 +56,22 @@ def choose_phases(snapshot: Snapshot, model: Model | Baseline, options: Options)
     if choice == "none":
         raise ConfigurationError("this model needs small-scale modes: choose phases: known or drawn")
     return phases_of(snapshot) if choice == "known" else Phases(options.seed, stream=SAMPLE)
+
+
+def check_consistency(model: Model | Baseline, options: Options) -> None:
+    """Raise ConfigurationError where the low run's modes cannot be kept."""
+    fraction = options.consistency
+    if fraction is None:
+        return
+    if not 0 < fraction <= 1:
+        raise ConfigurationError(
+            f"consistency = {fraction} is no fraction of the low run's Nyquist frequency; give one above 0, up to 1"
+        )
+    if not isinstance(model, Baseline) and model.card.settings.fields == "density":
+        raise ConfigurationError(
+            f"consistency = {fraction} keeps modes of displacement and velocity, but this model makes log densities, "
+            "which do not add up to those of the low run: leave it out (null)"
+        )
 
 
 def choose_tile(low: int, model: Model | Baseline, options: Options) -> tuple[int, int]:

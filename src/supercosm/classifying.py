@@ -64,5 +64,5 @@ def superresolve_densities(
     from supercosm.densities import superresolve_densities as run
 
     own = checked.superresolution
-    options = Options(phases=phases, seed=own.seed, tile=own.tile, device=checked.device)
+    options = Options(phases=phases, seed=own.seed, tile=own.tile, device=checked.device, consistency=own.consistency)
     run(snapshots, output, model, options, checked.simulation.factor)

@@ -152,6 +152,11 @@ class Config(Settings):
                 f"models.{name}.training.crop = {model.training.crop} is larger than simulation.high = "
                 f"{simulation.high}"
             )
+        if self.superresolution.consistency is not None and model.fields == "density":
+            raise ValueError(
+                f"superresolution.consistency = {self.superresolution.consistency} keeps modes of displacement and "
+                f"velocity, but models.{name} makes log densities; set it to null, or leave that model out"
+            )
         fault = model.tile_fault(self.superresolution.tile, simulation.low, simulation.factor)
         if fault and model.dimensions == 3:
             raise ValueError(f"superresolution.{fault} (models.{name})")

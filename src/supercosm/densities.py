@@ -40,6 +40,6 @@ def superresolve_densities(
         for number, (snapshot, output) in enumerate(zip(snapshots, outputs, strict=True)):
             low = read_snapshot(snapshot)
             seed = options.seed + APART * (1 + int(low.provenance.get("seed", number)))
-            sample = superresolve(low, model, seed, options.tile, options.phases, options.override)
+            sample = superresolve(low, model, seed, options.tile, options.phases, options.override, options.consistency)
             write_density(output, density_of(sample, sample.side) if isinstance(sample, Snapshot) else sample)
             tick()
