@@ -128,7 +128,7 @@ def rows_of(study: Study) -> list[dict]:
     for (way, factor), models in ways.items():
         truth = read_snapshot(study.snapshot(options.test, low * factor))
         begin = time.perf_counter()
-        sample = superresolve(start, models, override=False)
+        sample = superresolve(start, models)
         applied = time.perf_counter() - begin
         training = sum(model.card.training_seconds for model in models if isinstance(model, Model))
         for found in measure(sample, truth, low, options.at):

@@ -147,6 +147,8 @@ class Config(Settings):
             raise ValueError(f"models.{name}: this name is kept for a baseline; choose another")
         if name in ("high", "universes") or re.fullmatch(r"steps\d+", name):
             raise ValueError(f"models.{name}: this name is kept for high-resolution runs; choose another")
+        if name == "superresolved":
+            raise ValueError(f"models.{name}: this name is kept for the checkpoints of samples; choose another")
         if model.training.crop > simulation.high:
             raise ValueError(
                 f"models.{name}.training.crop = {model.training.crop} is larger than simulation.high = "
