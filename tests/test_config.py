@@ -135,6 +135,7 @@ def test_entries_of_the_laptop_run():
         ({"models": {"unet": {"family": "vqgan"}}}, ["models.unet", "'vqgan'", "'unet', 'gan'"]),
         ({"models": {"U-net": UNET}}, ["'U-net'", "pattern"]),
         ({"models": {"low": UNET}}, ["models.low", "kept for a baseline"]),
+        ({"models": {"superresolved": UNET}}, ["models.superresolved", "kept for the checkpoints of samples"]),
         ({"simulation": {"low": 48}}, ["high = 128", "multiple", "low = 48"]),
         ({"simulation": {"low": 32, "high": 96}}, ["= 3", "power of two"]),
         ({"simulation": {"low": "many"}}, ["simulation.low", "integer", "'many'"]),

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from learning import random_model
 
+from supercosm.baselines import Baseline
+from supercosm.choices import Options
 from supercosm.config import check
 from supercosm.densities import simulate_densities, superresolve_densities
 from supercosm.errors import ConfigurationError, DataError
 from supercosm.fields import DensityField, density_of, read_density
 from supercosm.model import load_model
-from supercosm.sampler import Baseline, Options
 from supercosm.simulate import simulate
 from supercosm.snapshot import read_snapshot
 from supercosm.superresolution import superresolve

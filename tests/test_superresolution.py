@@ -9,6 +9,8 @@ import torch
 from learning import TEST_SEED, configuration, random_model
 
 import supercosm as sc
+from supercosm.baselines import Baseline
+from supercosm.choices import Options
 from supercosm.cosmology import growth
 from supercosm.errors import ConfigurationError, CoverageError, DataError
 from supercosm.fields import DensityField, density_of, read_density
@@ -16,7 +18,7 @@ from supercosm.initial import linear_displacement
 from supercosm.mesh import upsample
 from supercosm.nbody import velocity_factor
 from supercosm.pairs import PairFile, phases_of
-from supercosm.sampler import Baseline, Options, Sampler
+from supercosm.sampler import Sampler
 from supercosm.snapshot import read_snapshot, write_snapshot
 from supercosm.superresolution import superresolve, superresolve_file
 from supercosm.training import train

@@ -60,9 +60,9 @@ def superresolve_densities(
     """Super-resolve many low runs and keep the densities alone."""
     checked = load_config(config or (), settings)
     two_threads_at_least()
+    from supercosm.choices import Options
     from supercosm.densities import superresolve_densities as run
-    from supercosm.sampler import Options
 
     own = checked.superresolution
-    options = Options(phases=phases, seed=own.seed, tile=own.tile, device=checked.device)
+    options = Options(phases=phases, seed=own.seed, tile=own.tile, device=checked.device, consistency=own.consistency)
     run(snapshots, output, model, options, checked.simulation.factor)

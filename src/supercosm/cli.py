@@ -94,7 +94,9 @@ def train(
 @app.command()
 def superresolve(
     snapshot: Annotated[Path, typer.Argument(help="Low-resolution snapshot.")],
-    model: Annotated[str, typer.Option(help="Model folder, or a baseline: low or linear.")],
+    model: Annotated[
+        list[str], typer.Option(help="Model folder, or a baseline: low or linear; repeat for a chain of models.")
+    ],
     output: Annotated[list[Path], typer.Option(help="Where to write; repeat for more samples.")],
     phases: Annotated[
         Literal["none", "known", "drawn"] | None,
@@ -105,6 +107,10 @@ def superresolve(
     factor: Annotated[int | None, typer.Option(min=2, help="Up-sampling per side, for baselines.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(help="Where to compute.")] = None,
     override: Annotated[bool, typer.Option(help="Apply a model outside of what its card covers.")] = False,
+    consistency: Annotated[
+        float | None, typer.Option(help="Keep the low run's modes below this fraction of its Nyquist frequency.")
+    ] = None,
+    checkpoints: Annotated[Path | None, typer.Option(help="Folder that a killed run resumes from.")] = None,
     cost: Cost = None,
     config: Files = None,
     settings: Json = None,
@@ -121,9 +127,11 @@ def superresolve(
         tile=checked.superresolution.tile if tile is None and configured else tile,
         device=device or checked.device,
         override=override,
+        consistency=checked.superresolution.consistency if consistency is None else consistency,
     )
     factor = factor or (checked.simulation.factor if configured else None)
-    superresolve_file(snapshot, output, model if model in BASELINES else Path(model), options, factor, cost)
+    sources = [name if name in BASELINES else Path(name) for name in model]
+    superresolve_file(snapshot, output, sources, options, factor, cost, checkpoints)
 
 
 @app.command()

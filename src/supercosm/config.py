@@ -148,10 +148,17 @@ class Config(Settings):
             raise ValueError(f"models.{name}: this name is kept for a baseline; choose another")
         if name in ("high", "universes") or re.fullmatch(r"steps\d+", name):
             raise ValueError(f"models.{name}: this name is kept for high-resolution runs; choose another")
+        if name == "superresolved":
+            raise ValueError(f"models.{name}: this name is kept for the checkpoints of samples; choose another")
         if model.training.crop > simulation.high:
             raise ValueError(
                 f"models.{name}.training.crop = {model.training.crop} is larger than simulation.high = "
                 f"{simulation.high}"
+            )
+        if self.superresolution.consistency is not None and model.fields == "density":
+            raise ValueError(
+                f"superresolution.consistency = {self.superresolution.consistency} keeps modes of displacement and "
+                f"velocity, but models.{name} makes log densities; set it to null, or leave that model out"
             )
         fault = model.tile_fault(self.superresolution.tile, simulation.low, simulation.factor)
         if fault and model.dimensions == 3:

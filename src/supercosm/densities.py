@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from supercosm.choices import Options
 from supercosm.config import Config
 from supercosm.errors import ConfigurationError
 from supercosm.fields import density_of, write_density
 from supercosm.progress import progress
-from supercosm.sampler import Options
 from supercosm.simulate import simulate
 from supercosm.snapshot import Snapshot, read_snapshot
 from supercosm.superresolution import source_of, superresolve
@@ -40,6 +40,6 @@ def superresolve_densities(
         for number, (snapshot, output) in enumerate(zip(snapshots, outputs, strict=True)):
             low = read_snapshot(snapshot)
             seed = options.seed + APART * (1 + int(low.provenance.get("seed", number)))
-            sample = superresolve(low, model, seed, options.tile, options.phases, options.override)
+            sample = superresolve(low, model, seed, options.tile, options.phases, options.override, options.consistency)
             write_density(output, density_of(sample, sample.side) if isinstance(sample, Snapshot) else sample)
             tick()

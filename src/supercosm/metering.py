@@ -6,10 +6,11 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -41,20 +42,29 @@ class Meter:
         self.costs: list[Cost] = []
 
     @contextmanager
-    def measure(self, what: str) -> Iterator[None]:
-        """Add the cost of the enclosed work; of work that fails nothing is noted."""
+    def measure(self, what: str, earlier: Cost | None = None) -> Iterator[Callable[[], Cost]]:
+        """Add the cost of the enclosed work to what it has cost earlier, before it was killed; failures cost nothing.
+
+        Yields a function that says what it has cost so far.
+        """
         cuda = self.device.type == "cuda"
         if cuda:
             torch.cuda.synchronize()
             torch.cuda.reset_peak_memory_stats()
         wall, cores = time.perf_counter(), time.process_time()
-        yield
-        if cuda:
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - wall
-        busy = seconds if cuda else time.process_time() - cores
-        memory = torch.cuda.max_memory_allocated() / 1e6 if cuda else _resident()
-        self.costs.append(Cost(what, seconds, busy, memory, self.device.type))
+
+        def spent() -> Cost:
+            if cuda:
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - wall
+            busy = seconds if cuda else time.process_time() - cores
+            memory = torch.cuda.max_memory_allocated() / 1e6 if cuda else _resident()
+            if earlier is not None:
+                seconds, busy, memory = seconds + earlier.seconds, busy + earlier.busy, max(memory, earlier.memory)
+            return Cost(what, seconds, busy, memory, self.device.type)
+
+        yield spent
+        self.costs.append(spent())
 
     def write(self, path: str | Path | None) -> None:
         """Write the costs as JSON, where a path is given."""
@@ -66,6 +76,14 @@ def _resident() -> float:
     """Return the largest resident memory of this process so far [MB]; macOS counts bytes, Linux KiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
+
+
+def cost_from(entry: Any) -> Cost | None:
+    """Make a Cost of what JSON holds of one; None where that is something else."""
+    try:
+        return Cost(str(entry["what"]), *(float(entry[k]) for k in ("seconds", "busy", "memory")), str(entry["device"]))
+    except (TypeError, KeyError, ValueError):
+        return None
 
 
 def read_costs(path: str | Path) -> Sequence[Cost]:

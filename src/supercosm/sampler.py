@@ -6,74 +6,55 @@ whole box is periodic, and noise and small-scale modes are functions of the plac
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from supercosm.baselines import Baseline, move_linearly
 from supercosm.cellnoise import CellNoise
+from supercosm.choices import Options, choose_phases, choose_tile
+from supercosm.consistency import excess, planes_of
 from supercosm.cosmology import growth
-from supercosm.errors import ConfigurationError, DataError
+from supercosm.errors import DataError
 from supercosm.fields import DensityField, from_log_density, log_density, slabs_of
-from supercosm.initial import SAMPLE, Phases
+from supercosm.initial import SAMPLE
+from supercosm.journal import Journal
 from supercosm.mesh import interpolation_matrix, paint
 from supercosm.model import Model
-from supercosm.nbody import velocity_factor
-from supercosm.pairs import check_lattice, phases_of
+from supercosm.noise import key_of
+from supercosm.pairs import check_lattice
 from supercosm.provenance import provenance
 from supercosm.schemes import Region
 from supercosm.smallscales import SmallScales
-from supercosm.snapshot import Snapshot
+from supercosm.snapshot import Snapshot, from_lattice
 from supercosm.states import States
 
-PhaseChoice = Literal["none", "known", "drawn"]
 Tick = Callable[[], None]
 
-TILE = 16  # low-resolution cells per side where nobody says otherwise: a few hundred MB
+LINK = 5  # stream of the white noise that further models of a chain draw, beside that of the first
 
 
 @dataclass(frozen=True)
-class Options:
-    """How to apply a model.
+class Link:
+    """A sampler's place in a chain of models: its number, the low run that the chain begins with, what is finished."""
 
-    phases: where the small scales come from: "known" (the seed of the snapshot's initial conditions), "drawn"
-    (from `seed`), "none"; None picks what the model was made for. tile: side of the tiles in low-resolution
-    cells, a divisor of the snapshot's side; None: about 16, so that memory does not grow with the box.
-    override: apply a model outside what it was trained on.
-    """
-
-    phases: PhaseChoice | None = None
-    seed: int = 1000
-    tile: int | None = None
-    device: str = "auto"
-    override: bool = False
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """What a network has to beat: "low", the up-sampled low run; "linear", that plus linear small scales."""
-
-    name: Literal["low", "linear"]
-    factor: int
-
-    def __post_init__(self) -> None:
-        if self.factor < 2:
-            raise ConfigurationError(f"factor = {self.factor} does not up-sample; it must be 2 or more")
+    number: int = 0
+    origin: Snapshot | None = None
+    journal: Journal | None = None
 
 
 class Sampler:
-    """One snapshot, one model or baseline, one seed.
+    """One snapshot, one model or baseline, one seed; `Chain` checks first whether they suit each other."""
 
-    Raises ConfigurationError for phases or tiles that do not suit, CoverageError for a snapshot the model was
-    not trained for, DataError for a snapshot that cannot be super-resolved.
-    """
-
-    def __init__(self, snapshot: Snapshot, model: Model | Baseline, options: Options) -> None:
+    def __init__(self, snapshot: Snapshot, model: Model | Baseline, options: Options, link: Link = Link()) -> None:
         self.snapshot, self.model, self.options = snapshot, model, options
+        self.origin, self.journal = link.origin or snapshot, link.journal
         self.baseline = isinstance(model, Baseline)
         self.factor = model.factor if self.baseline else model.card.factor
         self.low, self.high = snapshot.side, snapshot.side * self.factor
@@ -81,15 +62,14 @@ class Sampler:
         self.density = not self.baseline and self.settings.fields == "density"
         self.dimensions = 3 if self.baseline else self.settings.dimensions
         self.white = not self.baseline and self.settings.needs_white
+        self.white_seed = options.seed if link.number == 0 else key_of(options.seed, LINK, link.number)
         self.scheme = None if self.baseline else model.scheme()
         self.device = torch.device("cpu") if self.baseline else next(model.network.parameters()).device
-        _check_snapshot(snapshot)
-        if not self.baseline and not options.override:
-            model.check_covers(snapshot)
-        self.phases = self._choose_phases()
-        self.tile, halo = self._choose_tile()
+        self.phases = choose_phases(self.origin, model, options)
+        self.tile, halo = choose_tile(self.low, model, options)
         self.periodic = self.dimensions == 2 or self.tile == self.low  # what the network sees is the whole box
         self.halo = 0 if self.periodic else halo
+        self.consistency = None if self.baseline else options.consistency  # baselines add no large scales
 
     @property
     def passes(self) -> int:
@@ -106,48 +86,21 @@ class Sampler:
         """Projected slabs per box, of the thickness the model was trained on."""
         return max(1, round(self.model.card.slabs_per_length * self.snapshot.box_size))
 
-    def _choose_phases(self) -> Phases | None:
-        """Return the small-scale modes that go in; None for a model that takes none."""
-        asked = self.options.phases
-        needed = self.model.name == "linear" if self.baseline else self.settings.sees_initial
-        if not needed:
-            if asked == "known" or (asked == "drawn" and not self.white):
-                raise ConfigurationError(f"phases: {asked} was asked for, but this model takes no small-scale modes")
-            if asked == "none" and self.white:
-                raise ConfigurationError("this model draws white noise for every sample: choose phases: drawn")
-            return None
-        known = self.baseline or "initial" in self.settings.condition
-        choice = asked or ("known" if known else "drawn")
-        if choice == "none":
-            raise ConfigurationError("this model needs small-scale modes: choose phases: known or drawn")
-        return phases_of(self.snapshot) if choice == "known" else Phases(self.options.seed, stream=SAMPLE)
-
-    def _choose_tile(self) -> tuple[int, int]:
-        """Return the sides of tiles, and of the halo that parts of a box need [low-resolution cells]."""
-        step, halo = (1, 0) if self.baseline else self.settings.tiling(self.factor)
-        tile = self.options.tile
-        if tile is None:
-            fitting = [t for t in range(max(TILE, halo), self.low) if self.low % t == 0 and t % step == 0]
-            tile = min(fitting, default=self.low)
-        if tile < 1 or self.low % tile:
-            raise ConfigurationError(
-                f"tile = {tile} does not divide the snapshot's {self.low} cells per side; choose a divisor"
-            )
-        fault = None if self.baseline or self.dimensions == 2 else self.settings.tile_fault(tile, self.low, self.factor)
-        if fault:
-            raise ConfigurationError(fault)
-        return tile, halo
-
     def attributes(self) -> dict[str, Any]:
         """Return what the output inherits from the snapshot, and where it comes from."""
         low = self.snapshot
         origin = provenance(
             "superresolve",
-            {"phases": self._phase_name(), "sample_seed": self.options.seed, "tile": self.tile},
+            {
+                "phases": self._phase_name(),
+                "sample_seed": self.options.seed,
+                "tile": self.tile,
+                "consistency": self.consistency,
+            },
             model=self.model.name if self.baseline else self.model.card.name,
             weights=None if self.baseline else self.model.card.weights_sha256,
-            low_side=self.low,
-            factor=self.factor,
+            low_side=self.origin.side,
+            factor=self.high // self.origin.side,
             parents=[low.provenance],
         )
         return {"scale_factor": low.scale_factor, "cosmology": low.cosmology, "provenance": origin}
@@ -167,29 +120,57 @@ class Sampler:
         density = (density / density.mean(dtype=np.float64)).astype(np.float32)
         return DensityField(density, self.snapshot.box_size, dimensions=self.dimensions, **self.attributes())
 
+    def snapshot_of(self, tick: Tick) -> Snapshot:
+        """Return the super-resolved snapshot."""
+        fields = np.concatenate([slab for _, slab in self.slabs(tick)], axis=1)
+        return from_lattice(fields[:3], fields[3:], self.snapshot.box_size, **self.attributes())
+
     def slabs(self, tick: Tick) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first plane, fields (channels, planes, n, n)) along x, one row of tiles after the other.
 
-        Channels: displacement [Mpc/h] and velocity [km/s], or log density.
+        Channels: displacement [Mpc/h] and velocity [km/s], or log density. With a journal, or with large scales to
+        keep, the last pass, too, goes to disk first.
         """
         low, last = self._low_fields(), self.passes - 1
-        with self._modes() as modes, self._states() as states:
-            for number in range(last):
-                for x in range(0, self.low, self.tile):
-                    states.put(x * self.factor, self._row(low, modes, states, (number, x), tick))
-                states.turn()
-            for x in range(0, self.low, self.tile):
-                yield x * self.factor, self._row(low, modes, states, (last, x), tick)
+        kept = self.journal is not None or self.consistency is not None
+        widths = [0 if self.baseline else self.scheme.width] * last + [len(low) * kept]
+        with self._modes() as modes, closing(States(widths, (self.high,) * 3, self.journal)) as states:
+            for number, x in itertools.product(range(self.passes), range(0, self.low, self.tile)):
+                first = x * self.factor
+                if states.has(number, first):
+                    self._skip(tick)
+                    continue
+                row = self._row(low, modes, states, (number, x), tick)
+                if number < last or kept:
+                    states.put(number, first, row)
+                else:
+                    yield first, row
+            if kept:
+                yield from self._finished(low, states)
+
+    def _skip(self, tick: Tick) -> None:
+        for _ in range((self.low // self.tile) ** 2):
+            tick()
+
+    def _finished(self, low: Tensor, states: States) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield what the last pass has made, without what it added to the large scales that are to be kept."""
+        last, planes = self.passes - 1, self.tile * self.factor
+        added = None
+        if self.consistency is not None:
+            added = excess(low, states.rows(last, self.factor), self.high, self.consistency)
+        for first, fields in states.rows(last, planes):
+            correction = 0 if added is None else planes_of(added, self.high, first, planes)
+            yield first, (fields - correction).numpy()
 
     def _row(
-        self, low: Tensor, modes: SmallScales | None, states: States | None, place: tuple[int, int], tick: Tick
+        self, low: Tensor, modes: SmallScales | None, states: States, place: tuple[int, int], tick: Tick
     ) -> np.ndarray:
         """Make one pass over a row of tiles: the next state, or the fields after the last pass."""
         number, x = place
         tile, halo, side = self.tile * self.factor, self.halo * self.factor, self.high
         span = tile + 2 * halo
         planes = None if modes is None else modes.planes(x * self.factor - halo, span)
-        carried = None if number == 0 else states.planes(x * self.factor - halo, span)
+        carried = None if number == 0 else states.planes(number - 1, x * self.factor - halo, span)
         channels = len(low) if number == self.passes - 1 else self.scheme.width
         out = np.empty((channels, tile, side, side), np.float32)
         inner = slice(halo, halo + tile)
@@ -229,9 +210,9 @@ class Sampler:
         """
         small, state = fields
         if self.baseline:
-            return _baseline(low, small, self.snapshot)
+            return move_linearly(low, small, self.snapshot)
         features = self.model.features()
-        noise = CellNoise([self.options.seed], [origin], self.high) if self.white else None
+        noise = CellNoise([self.white_seed], [origin], self.high) if self.white else None
         exact = (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
         )
@@ -247,16 +228,17 @@ class Sampler:
         low = torch.from_numpy(log_density(slabs_of(density, count)))
         small = self._projected_modes(count)
         matrix = interpolation_matrix(self.low, self.high, -1, self.high + 2)  # with a border cell, like a tile's
-        out = np.empty((count, self.high, self.high), np.float32)
-        for slab in range(count):
-            region = (matrix @ low[slab] @ matrix.T)[None, None].to(self.device)
-            modes = None if small is None else small[slab][None, None].to(self.device)
-            state = None
-            for number in range(self.passes):
-                state = self._apply(number, region, (modes, state), (0, 0, slab))
-                tick()
-            out[slab] = state[0, 0].cpu().numpy()
-        return out
+        with closing(States([1], (count, self.high, self.high), self.journal)) as states:
+            for slab in range(count):
+                region = (matrix @ low[slab] @ matrix.T)[None, None].to(self.device)
+                modes = None if small is None else small[slab][None, None].to(self.device)
+                state = None
+                for number in range(0 if states.has(0, slab) else self.passes):
+                    state = self._apply(number, region, (modes, state), (0, 0, slab))
+                    tick()
+                if state is not None:
+                    states.put(0, slab, state.cpu().numpy())
+            return states.planes(0, 0, count)[0].numpy()
 
     def _projected_modes(self, count: int) -> Tensor | None:
         """Return the small-scale linear overdensity, averaged through each slab along z: (slabs, n, n)."""
@@ -274,31 +256,17 @@ class Sampler:
             return torch.from_numpy(log_density(paint(low.positions, low.box_size, self.low).numpy()))[None]
         return torch.from_numpy(np.concatenate([low.displacement(), low.velocity()]))
 
-    def _states(self) -> Any:
-        """Open what is carried from pass to pass, or nothing."""
-        return nullcontext() if self.passes == 1 else closing(States(self.scheme.width, self.high))
-
     def _modes(self) -> Any:
         """Open the small-scale modes, or nothing."""
         if self.phases is None:
             return nullcontext()
         low = self.snapshot
         cosmology = low.cosmology
-        if not self.baseline and not low.provenance:  # a foreign header does not say how the power was shaped
+        if not self.baseline and not self.origin.provenance:  # a foreign header does not say how the power was shaped
             cosmology = self.model.card.cosmologies[0]
         D = growth(cosmology, low.scale_factor).D
         sides = (self.low, self.high)
         return closing(SmallScales(self.phases, cosmology, low.box_size, sides, growth=D, overdensity=self.density))
-
-
-def _baseline(low: Tensor, small: Tensor | None, snapshot: Snapshot) -> Tensor:
-    """Return the up-sampled fields without their border, plus small scales that move by linear theory."""
-    inner = low[(..., *(slice(1, -1),) * 3)]
-    if small is None:
-        return inner
-    a = snapshot.scale_factor
-    rate = velocity_factor(snapshot.cosmology, a) / growth(snapshot.cosmology, a).D
-    return inner + torch.cat([small, small * rate], dim=1)
 
 
 def _cut(planes: Tensor, first: tuple[int, ...], span: int) -> Tensor:
@@ -308,7 +276,7 @@ def _cut(planes: Tensor, first: tuple[int, ...], span: int) -> Tensor:
     return planes[:, :, y][..., z]
 
 
-def _check_snapshot(snapshot: Snapshot) -> None:
+def check_snapshot(snapshot: Snapshot) -> None:
     """Raise DataError for NaN and for particles that belong to no even lattice."""
     for name in ("positions", "velocities"):
         if not np.isfinite(getattr(snapshot, name)).all():

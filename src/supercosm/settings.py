@@ -121,6 +121,13 @@ class Superresolution(Settings):
     tile: int = Field(16, ge=1, description="tile side [low-resolution cells]; memory grows with its cube")
     samples: int = Field(8, ge=1, description="samples drawn per box from every stochastic model")
     seed: int = Field(1000, ge=0, description="seed of the first sample; the next ones count up")
+    consistency: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="modes of displacement and velocity below this fraction of the low run's Nyquist frequency stay "
+        "those of the low run; none: they are what the model makes of them",
+    )
 
 
 class Evaluation(Settings):

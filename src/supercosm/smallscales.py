@@ -69,8 +69,11 @@ def scratch_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) ->
     """Map a new file of an array; its space is taken at once: a full disk is an error now, no crash later."""
     with open(path, "wb") as file:
         size = int(np.prod(shape)) * np.dtype(kind).itemsize
-        if hasattr(os, "posix_fallocate"):  # macOS lacks it
-            os.posix_fallocate(file.fileno(), 0, size)
-        else:
-            file.truncate(size)
+        try:
+            if hasattr(os, "posix_fallocate"):  # macOS lacks it
+                os.posix_fallocate(file.fileno(), 0, size)
+            else:
+                file.truncate(size)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None
     return np.memmap(path, kind, "r+", shape=shape)

@@ -1,43 +1,87 @@
-"""What a scheme carries from pass to pass: fields of the whole box, on disk, read and written in slabs."""
+"""What the passes over a box make of it: fields of the whole box, on disk, read and written in rows of planes."""
 
 from __future__ import annotations
 
+import logging
 import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from supercosm.journal import Journal, checksum
 from supercosm.smallscales import scratch_array
+
+log = logging.getLogger(__name__)
 
 
 class States:
-    """Two states of (width, n, n, n): the one that a pass reads, and the one that it writes."""
+    """Fields (channels, planes, …) of every pass: two files take turns, what the last one makes has its own.
 
-    def __init__(self, width: int, cells: int) -> None:
-        """Take the space of both in a scratch folder."""
-        self._scratch = tempfile.TemporaryDirectory(prefix="supercosm-")
-        self.cells = cells
-        shape = (width, cells, cells, cells)
-        self._read, self._write = (
-            scratch_array(Path(self._scratch.name) / name, shape, np.float32) for name in ("one", "other")
-        )
+    They lie in scratch space, or in the folder of a journal, where a killed run finds them again.
+    """
 
-    def planes(self, first: int, count: int) -> Tensor:
-        """Return lattice planes first…first+count along x, periodic, of the state that the last pass wrote."""
-        index = np.arange(first, first + count) % self.cells
-        return torch.from_numpy(self._read[:, index])
+    def __init__(self, widths: Sequence[int], shape: tuple[int, ...], journal: Journal | None = None) -> None:
+        """Take the space. widths: channels that each pass writes, 0 where they are not kept. shape: (planes, …)."""
+        self._scratch = None if journal else tempfile.TemporaryDirectory(prefix="supercosm-")
+        self._folder = Path(self._scratch.name) if journal is None else journal.folder
+        self.shape, self._journal, self._last = shape, journal, len(widths) - 1
+        shapes = {self._name(number): (width, *shape) for number, width in enumerate(widths) if width}
+        self._arrays: dict[str, np.memmap] = {}
+        if journal and journal.rows:
+            self._reopen(shapes)
+        if not self._arrays:
+            if journal:
+                journal.clear()
+            for name, full in shapes.items():
+                self._arrays[name] = scratch_array(self._folder / name, full, np.float32)
 
-    def put(self, first: int, fields: np.ndarray) -> None:
-        """Write planes (width, planes, n, n) from `first` on into the state that the next pass reads."""
-        self._write[:, first : first + fields.shape[1]] = fields
+    def has(self, number: int, first: int) -> bool:
+        """Tell whether a killed run has finished the row of pass `number` that begins at plane `first`."""
+        return self._journal is not None and self._journal.has(number, first)
 
-    def turn(self) -> None:
-        """End a pass: what was written is read from now on."""
-        self._read, self._write = self._write, self._read
+    def put(self, number: int, first: int, fields: np.ndarray) -> None:
+        """Write planes (channels, planes, …) from `first` on that pass `number` has made."""
+        array = self._arrays[self._name(number)]
+        array[:, first : first + fields.shape[1]] = fields
+        if self._journal:
+            array.flush()
+            self._journal.note(number, first, fields)
+
+    def planes(self, number: int, first: int, count: int) -> Tensor:
+        """Return planes first…first+count, periodic, of what pass `number` has made."""
+        index = np.arange(first, first + count) % self.shape[0]
+        return torch.from_numpy(self._arrays[self._name(number)][:, index])
+
+    def rows(self, number: int, count: int) -> Iterator[tuple[int, Tensor]]:
+        """Yield all planes that pass `number` has made, `count` at a time: (first plane, fields)."""
+        for first in range(0, self.shape[0], count):
+            yield first, self.planes(number, first, min(count, self.shape[0] - first))
 
     def close(self) -> None:
-        """Give the scratch space back."""
-        del self._read, self._write
-        self._scratch.cleanup()
+        """Give scratch space back; what a journal tells of stays."""
+        self._arrays.clear()
+        if self._scratch:
+            self._scratch.cleanup()
+
+    def _name(self, number: int) -> str:
+        return "fields" if number == self._last else ("even", "odd")[number % 2]
+
+    def _reopen(self, shapes: dict[str, tuple[int, ...]]) -> None:
+        """Map what a killed run left, if every row that its journal tells of is there as it was written."""
+        try:
+            for name, full in shapes.items():
+                path = self._folder / name
+                if path.stat().st_size != np.prod(full) * np.dtype(np.float32).itemsize:
+                    raise ValueError(f"{path} has another size")
+                self._arrays[name] = np.memmap(path, np.float32, "r+", shape=full)
+            journal = self._journal
+            for number, rows in ((journal.number, journal.rows), (journal.number - 1, journal.before)):
+                for first, expected in rows.items():
+                    if checksum(self._arrays[self._name(number)][:, first : first + journal.planes]) != expected:
+                        raise ValueError(f"planes from {first} on of pass {number} are not what was written")
+        except (OSError, ValueError, KeyError) as error:
+            log.warning("what is left of this sample is damaged (%s); it is made from the start", error)
+            self._arrays.clear()

@@ -2,63 +2,54 @@
 
 from __future__ import annotations
 
-import logging
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
-import torch
 
+from supercosm.baselines import Baseline
+from supercosm.chain import Chain
+from supercosm.checkpoints import checkpoints_in
+from supercosm.choices import Options, PhaseChoice
 from supercosm.config import BASELINES
 from supercosm.cosmology import linear_power
 from supercosm.device import choose_device
 from supercosm.errors import ConfigurationError
 from supercosm.fields import DensityField, write_density
+from supercosm.files import sha256
 from supercosm.metering import Meter
 from supercosm.model import Model, load_model
 from supercosm.progress import progress
-from supercosm.sampler import Baseline, Options, PhaseChoice, Sampler, Tick
-from supercosm.snapshot import Snapshot, from_lattice, lattice_positions, read_snapshot, snapshot_writer
-
-log = logging.getLogger(__name__)
+from supercosm.provenance import provenance
+from supercosm.snapshot import Snapshot, lattice_positions, read_snapshot, snapshot_writer
 
 __all__ = ["Baseline", "Options", "load_model", "superresolve", "superresolve_file"]
 
 
 def superresolve(
     snapshot: Snapshot,
-    model: Model | Baseline,
+    model: Model | Baseline | Sequence[Model | Baseline],
     seed: int = 1000,
     tile: int | None = None,
     phases: PhaseChoice | None = None,
     override: bool = False,
+    consistency: float | None = None,
 ) -> Snapshot | DensityField:
-    """Super-resolve a low-resolution snapshot in memory.
+    """Super-resolve a low-resolution snapshot in memory, by one model or by several, one after the other.
 
     Returns a Snapshot with `factor`³ times the particles, or a DensityField for a model of densities. The
-    same seed gives the same sample whatever the tiling. Raises CoverageError for a snapshot the model was not
-    trained for.
+    same seed gives the same sample whatever the tiling. consistency: fraction of the low run's Nyquist frequency
+    below which its modes are kept. Raises CoverageError for a snapshot the model was not trained for.
     """
-    sampler = Sampler(snapshot, model, Options(phases=phases, seed=seed, tile=tile, override=override))
-    _voice_doubts(snapshot, model)
-    if sampler.density:
-        return sampler.density_field(_silent)
-    fields = np.concatenate([slab for _, slab in sampler.slabs(_silent)], axis=1)
-    return from_lattice(fields[:3], fields[3:], snapshot.box_size, **sampler.attributes())
-
-
-def _voice_doubts(snapshot: Snapshot, model: Model | Baseline) -> None:
-    """Warn when a snapshot is unlike those the model was trained on."""
-    doubts = [] if isinstance(model, Baseline) else model.doubts(snapshot)
-    if doubts:
-        log.warning(
-            "warning: this snapshot is unlike those that model '%s' was trained on (%s); expect structure as in the "
-            "training boxes rather than its own",
-            model.card.name,
-            "; ".join(doubts),
-        )
+    models = [model] if isinstance(model, Model | Baseline) else list(model)
+    options = Options(phases=phases, seed=seed, tile=tile, override=override, consistency=consistency)
+    sampler = Chain(snapshot, models, options).sampler(seed)
+    return sampler.density_field(_silent) if sampler.density else sampler.snapshot_of(_silent)
 
 
 def _silent() -> None:
@@ -68,31 +59,44 @@ def _silent() -> None:
 def superresolve_file(
     snapshot: Path,
     outputs: Sequence[Path],
-    source: Path | str,
+    source: Path | str | Sequence[Path | str],
     options: Options,
     factor: int | None = None,
     cost: Path | None = None,
+    checkpoints: Path | None = None,
 ) -> None:
-    """Super-resolve a snapshot file with a model folder or a baseline; output i has sample seed seed + i.
+    """Super-resolve a snapshot file with model folders or baselines; output i has sample seed seed + i.
 
     Snapshots are written slab by slab, whole or not at all. `factor` is needed for baselines only. cost: file for what
-    each sample cost.
+    each sample cost. checkpoints: folder from which the same call goes on when it was killed; samples are kept there
+    until all are done.
     """
     low = read_snapshot(snapshot)
-    model = source_of(source, factor, options.device)
-    meter = Meter(torch.device("cpu"))
-    if outputs:
-        sampler = Sampler(low, model, options)  # refuses what cannot be done before anything is said about what can
-        _voice_doubts(low, model)
-        if sampler.phases is not None:
-            linear_power(low.cosmology)  # once for all samples, so it is no part of what one costs
-        meter = Meter(sampler.device)
-    for number, output in enumerate(outputs):
-        with meter.measure("sample"):
-            sampler = Sampler(low, model, replace(options, seed=options.seed + number))
-            with progress(f"super-resolve {Path(output).name}", sampler.work) as tick:
-                _write(sampler, Path(output), tick)
-    meter.write(cost)
+    sources = [source] if isinstance(source, Path | str) else source
+    models = [source_of(one, factor, options.device) for one in sources]
+    chain = Chain(low, models, options)
+    meter = Meter(chain.device)
+    if chain.sees_modes:
+        linear_power(low.cosmology)  # once for all samples, so it is no part of what one costs
+    if checkpoints is None:
+        for number, output in enumerate(outputs):
+            with meter.measure("sample"):
+                _write(chain, options.seed + number, Path(output))
+        meter.write(cost)
+        return
+    with checkpoints_in(checkpoints, _fingerprint(snapshot, chain)) as kept:
+        for number in range(len(outputs)):
+            kept.make(number, meter, partial(_write, chain, options.seed + number))
+        kept.publish([Path(output) for output in outputs])
+        meter.write(cost)
+
+
+def _fingerprint(snapshot: Path, chain: Chain) -> dict[str, Any]:
+    """Describe what finished rows and samples belong to: snapshot, weights, options, code."""
+    made_by = [asdict(m) if isinstance(m, Baseline) else m.card.model_dump(mode="json") for m in chain.models]
+    options = asdict(replace(chain.options, device=str(chain.device)))
+    content = provenance("superresolve", options, models=made_by, snapshot=sha256(snapshot))
+    return json.loads(json.dumps(content))
 
 
 def source_of(source: Path | str, factor: int | None, device: str) -> Model | Baseline:
@@ -104,21 +108,18 @@ def source_of(source: Path | str, factor: int | None, device: str) -> Model | Ba
     return Baseline(str(source), factor)
 
 
-def _write(sampler: Sampler, path: Path, tick: Tick) -> None:
-    """Write the super-resolved snapshot, or density field."""
-    if sampler.density:
-        write_density(path, sampler.density_field(tick))
-        return
-    box_size = sampler.snapshot.box_size
-    like = SimpleNamespace(box_size=box_size, **sampler.attributes())
-    with snapshot_writer(path, like, sampler.high**3) as put:
-        for first, fields in sampler.slabs(tick):
-            positions = lattice_positions(fields[:3], box_size, first)
-            velocities = np.moveaxis(fields[3:], 0, -1).reshape(-1, 3)
-            start = first * sampler.high**2
-            put(
-                start,
-                positions,
-                velocities,
-                np.arange(start + 1, start + 1 + len(positions), dtype=np.uint64),
-            )
+def _write(chain: Chain, seed: int, path: Path, rows: Path | None = None, spent: Any = None) -> None:
+    """Write the super-resolved snapshot, or density field; rows: folder for finished ones, spent: what they cost."""
+    sampler = chain.sampler(seed, None if rows is None else (rows, spent))
+    with progress(f"super-resolve {path.name}", sampler.work) as tick:
+        if sampler.density:
+            write_density(path, sampler.density_field(tick))
+            return
+        box_size = sampler.snapshot.box_size
+        like = SimpleNamespace(box_size=box_size, **sampler.attributes())
+        with snapshot_writer(path, like, sampler.high**3) as put:
+            for first, fields in sampler.slabs(tick):
+                positions = lattice_positions(fields[:3], box_size, first)
+                velocities = np.moveaxis(fields[3:], 0, -1).reshape(-1, 3)
+                start = first * sampler.high**2
+                put(start, positions, velocities, np.arange(start + 1, start + 1 + len(positions), dtype=np.uint64))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import shutil
 import signal
 import sys
 import warnings
@@ -28,8 +27,9 @@ from supercosm.errors import DataError
 from supercosm.familiarity import describe
 from supercosm.families import Family, build_family
 from supercosm.features import Features, Scales, measure_scales
-from supercosm.files import locked, whole, write_json
+from supercosm.files import locked, whole
 from supercosm.history import diagnose, write_history
+from supercosm.leftovers import discard_foreign, empty
 from supercosm.losscurve import loss_curve
 from supercosm.model import ModelCard, load_model, save_model
 from supercosm.pairs import CHUNK, PairFile
@@ -62,7 +62,7 @@ def train(
     _check_seeds(training, validation)
     check_files([*training, *validation], settings, settings.training.crop)
     with locked(checkpoints):
-        _discard_foreign(checkpoints, _fingerprint(settings, [*training, *validation], start))
+        discard_foreign(checkpoints, _fingerprint(settings, [*training, *validation], start))
         features = _features(settings, training)
         family = build_family(settings, features)
         if start is not None:
@@ -70,7 +70,7 @@ def train(
         history = History(settings, Path(checkpoints) / "history.csv")
         _fit(family, history, (training, validation), Path(checkpoints), choose_device(config.device))
         _publish(family, history, (training, validation), Path(folder), name)
-        _empty(checkpoints)
+        empty(checkpoints)
 
 
 def _fit(
@@ -232,23 +232,6 @@ def _fingerprint(settings: AnyModel, files: list[PairFile], start: Path | None) 
         "data": data.hexdigest(),
         "start": None if start is None else load_model(start).card.weights_sha256,
     }
-
-
-def _discard_foreign(checkpoints: Path, fingerprint: dict[str, Any]) -> None:
-    """Remove checkpoints that were made with other settings or data."""
-    note = Path(checkpoints) / "made_for.json"
-    if note.is_file() and json.loads(note.read_text(encoding="utf-8")) == fingerprint:
-        return
-    _empty(checkpoints)
-    write_json(note, fingerprint)
-
-
-def _empty(checkpoints: Path) -> None:
-    for leftover in Path(checkpoints).iterdir():
-        if leftover.is_dir():
-            shutil.rmtree(leftover)
-        elif leftover.name != ".lock":
-            leftover.unlink()
 
 
 def _quiet() -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from supercosm.choices import Options
 from supercosm.classification.boxes import Box, read_splits
 from supercosm.config import check
 from supercosm.densities import superresolve_densities
 from supercosm.fields import density_of, read_density, write_density
-from supercosm.sampler import Options
 from supercosm.simulate import simulate
 from supercosm.snapshot import write_snapshot
 from supercosm.threads import one_thread

@@ -1,5 +1,5 @@
 rule superresolve:
-    """Apply one model, or a baseline, to the low run of one test seed."""
+    """Apply one model, or a baseline, to the low run of one test seed; a killed job resumes."""
     input:
         snapshot=low_snapshot,
         model=model_of,
@@ -21,10 +21,12 @@ rule superresolve:
         source=source_of,
         phases=phases_of,
         outputs=repeated("--output", "samples", of="output"),
+        checkpoints=f"{RESULTS}/checkpoints/superresolved/{{entry}}/{{seed}}",
         settings=settings("superresolve"),
     shell:
         "supercosm superresolve {input.snapshot:q} --model {params.source:q} --phases {params.phases}"
-        " {params.outputs:q} --cost {output.cost:q} --settings {params.settings:q} > {log:q} 2>&1"
+        " {params.outputs:q} --cost {output.cost:q} --checkpoints {params.checkpoints:q}"
+        " --settings {params.settings:q} > {log:q} 2>&1"
 
 
 use rule superresolve as sample with:
