@@ -286,7 +286,7 @@ def test_an_epoch_without_a_penalty_leaves_the_cell_empty(boxes, tmp_path):
 def test_the_card_says_what_the_model_is(finished, boxes):
     folder = finished("unet")
     card = load_model(folder).card
-    assert (card.name, card.factor, card.low_spacing, card.scale_factor) == ("model", 2, 3.125, 1.0)
+    assert (card.name, card.factor, card.low_spacing, card.scale_factors) == ("model", 2, 3.125, [1.0])
     assert card.seeds == {"training": [1], "validation": [2]}
     assert [c.Omega_m for c in card.cosmologies] == [0.3111]
     assert card.slabs_per_length == pytest.approx(4 / 50.0)

@@ -29,6 +29,7 @@ from supercosm.schemes import Region
 from supercosm.smallscales import SmallScales
 from supercosm.snapshot import Snapshot
 from supercosm.states import States
+from supercosm.told import numbers, units
 
 PhaseChoice = Literal["none", "known", "drawn"]
 Tick = Callable[[], None]
@@ -86,6 +87,7 @@ class Sampler:
         _check_snapshot(snapshot)
         if not self.baseline and not options.override:
             model.check_covers(snapshot)
+        self.units = (1.0, 1.0) if self.baseline else units(self.settings, snapshot)
         self.phases = self._choose_phases()
         self.tile, halo = self._choose_tile()
         self.periodic = self.dimensions == 2 or self.tile == self.low  # what the network sees is the whole box
@@ -235,10 +237,17 @@ class Sampler:
         exact = (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
         )
-        region = Region(features.encode(low, small), state, noise, self.periodic)
+        told = numbers(self.settings.told, self.snapshot)[None].to(low) if self.settings.told else None
+        region = Region(features.encode(low, small), state, noise, self.periodic, told)
         with exact:
             output = self.scheme.run(number, self.model.network, region)
-        return features.decode(output, low) if number == self.passes - 1 else output
+        return self._physical(features.decode(output, low)) if number == self.passes - 1 else output
+
+    def _physical(self, fields: Tensor) -> Tensor:
+        """Give displacement and velocity (1, 6, n, …) back the units that they were divided by."""
+        if self.units == (1.0, 1.0):
+            return fields
+        return torch.cat([part * unit for part, unit in zip(fields.chunk(2, dim=1), self.units, strict=True)], dim=1)
 
     def _projected(self, tick: Tick) -> np.ndarray:
         """Super-resolve every projected slab on its own, whole: log densities (slabs, n, n)."""
@@ -272,7 +281,8 @@ class Sampler:
         low = self.snapshot
         if self.density:
             return torch.from_numpy(log_density(paint(low.positions, low.box_size, self.low).numpy()))[None]
-        return torch.from_numpy(np.concatenate([low.displacement(), low.velocity()]))
+        vectors = zip((low.displacement(), low.velocity()), self.units, strict=True)
+        return torch.from_numpy(np.concatenate([field / unit for field, unit in vectors]))
 
     def _states(self) -> Any:
         """Open what is carried from pass to pass, or nothing."""
@@ -283,10 +293,8 @@ class Sampler:
         if self.phases is None:
             return nullcontext()
         low = self.snapshot
-        cosmology = low.cosmology
-        if not self.baseline and not low.provenance:  # a foreign header does not say how the power was shaped
-            cosmology = self.model.card.cosmologies[0]
-        D = growth(cosmology, low.scale_factor).D
+        cosmology = low.cosmology if self.baseline else self.model.likely_cosmology(low)  # which shaped the power
+        D = growth(cosmology, low.scale_factor).D / self.units[0]
         sides = (self.low, self.high)
         return closing(SmallScales(self.phases, cosmology, low.box_size, sides, growth=D, overdensity=self.density))
 
