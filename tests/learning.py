@@ -37,7 +37,7 @@ def configuration(**model):
 
 
 def _first(settings):
-    keep = ("condition", "fields", "dimensions", "network", "training")
+    keep = ("condition", "fields", "dimensions", "network", "training", "told")
     same = {k: settings[k] for k in keep if k in settings}
     return {"family": "unet", "noise": settings.get("noise", "initial"), **same}
 

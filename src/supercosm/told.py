@@ -28,7 +28,7 @@ class Box(Protocol):
 
 # brought to order one, by the same functions for every model
 NUMBERS: dict[Told, Callable[[Box], float]] = {
-    "scale_factor": lambda box: math.log(box.scale_factor),
+    "scale_factor": lambda box: 1 + math.log2(box.scale_factor),
     "Omega_m": lambda box: (box.cosmology.Omega_m - 0.3) / 0.1,
     "sigma8": lambda box: (box.cosmology.sigma8 - 0.8) / 0.2,
 }
