@@ -37,7 +37,7 @@ def configuration(**model):
 
 
 def _first(settings):
-    keep = ("condition", "fields", "dimensions", "network", "training")
+    keep = ("condition", "fields", "dimensions", "network", "training", "told")
     same = {k: settings[k] for k in keep if k in settings}
     return {"family": "unet", "noise": settings.get("noise", "initial"), **same}
 
@@ -116,7 +116,7 @@ def random_model(boxes, folder, strength=0.3, **model):
         settings=family.settings,
         factor=2,
         low_spacing=file.box_size / file.low,
-        scale_factor=file.scale_factor,
+        scale_factors=[file.scale_factor],
         slabs_per_length=file.slabs / file.box_size,
         cosmologies=[file.cosmology],
         seeds={"training": [TRAINING_SEED], "validation": [VALIDATION_SEED]},

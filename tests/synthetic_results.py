@@ -164,7 +164,7 @@ def _write_model(folder, name, settings):
         settings=settings,
         factor=2,
         low_spacing=3.125,
-        scale_factor=1.0,
+        scale_factors=[1.0],
         slabs_per_length=0.08,
         cosmologies=[],
         seeds={"training": [1], "validation": [2]},

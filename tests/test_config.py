@@ -123,6 +123,24 @@ def test_entries_of_the_laptop_run():
     ]
 
 
+def test_entries_of_a_model_of_several_outputs():
+    """It is trained at z = 3 and 0, and compared there and at z = 1 between; z = 4 lies outside."""
+    several = {"told": ["scale_factor"], "scale_factor": [0.25, 1.0], "noise": "initial"}
+    models = {"both": {**UNET, **several, "condition": ["low", "initial"]}, "early": {**UNET, "scale_factor": 0.5}}
+    config = check({"simulation": {"scale_factors": [0.2, 0.25, 0.5, 1.0]}, "models": models})
+    assert config.trained_at("both") == [0.25, 1.0]
+    found = entries(config)
+    assert [(e.name, e.scale_factor) for e in found if e.model is None] == [
+        ("low", 1.0), ("linear", 1.0), ("low_a0.5000", 0.5), ("linear_a0.5000", 0.5), ("low_a0.2500", 0.25),
+        ("linear_a0.2500", 0.25),
+    ]  # fmt: skip
+    assert [(e.name, e.phases, e.scale_factor) for e in found if e.model] == [
+        ("both", "known", 1.0), ("both-drawn", "drawn", 1.0), ("both_a0.5000", "known", 0.5),
+        ("both-drawn_a0.5000", "drawn", 0.5), ("both_a0.2500", "known", 0.25), ("both-drawn_a0.2500", "drawn", 0.25),
+        ("early", "none", 0.5),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -160,6 +178,21 @@ def test_entries_of_the_laptop_run():
         ({"models": {"a": {**UNET, "dimensions": 2}}}, ["dimensions = 2", "fields: density"]),
         ({"models": {"a": {**UNET, "loss": {"ssim": 1}}}}, ["models.a.loss", "'ssim'", "'log_cosh'"]),
         ({"models": {"a": {**UNET, "scale_factor": 0.5}}}, ["scale_factor = 0.5", "[1.0]"]),
+        ({"models": {"a": {**UNET, "told": ["n_s"]}}}, ["models.a.told.0", "'scale_factor'", "'n_s'"]),
+        ({"models": {"a": {**UNET, "told": ["sigma8", "sigma8"]}}}, ["models.a", "names a number twice"]),
+        (
+            {"models": {"a": {**UNET, "scale_factor": [0.5, 1.0], "told": ["sigma8"]}}},
+            ["models.a", "[0.5, 1.0]", "cannot tell apart", "['sigma8', 'scale_factor']"],
+        ),
+        ({"models": {"a": {**UNET, "scale_factor": [1.0, 0.5], "told": ["scale_factor"]}}}, ["models.a", "ascend"]),
+        (
+            {"models": {"a": {**UNET, "scale_factor": [0.5, 1.0], "told": ["scale_factor"]}}},
+            ["models.a.scale_factor = 0.5", "[1.0]"],
+        ),
+        (
+            {"models": {"a": {**UNET, "told": ["sigma8"], "noise": "initial"}, "b": {**GAN, "start": "a"}}},
+            ["models.b cannot start from 'a'", "told ['sigma8']", "it is []"],
+        ),
         ({"models": {"a": {**GAN, "start": "b"}}}, ["start = 'b'", "family unet"]),
         ({"models": {"a": {**ENSEMBLE, "condition": ["low", "initial"]}}}, ["none to draw", "noise: white"]),
         ({"models": {"a": {**ENSEMBLE, "loss": {"density": 1.0}}}}, ["lacks 'field'"]),

@@ -173,6 +173,7 @@ def test_boxes_that_do_not_belong_together_are_refused(boxes):
         check_files([now, earlier], settings, 16)
     with pytest.raises(DataError, match=r"training\.crop = 64 is larger than the boxes of 32"):
         check_files([now], settings, 64)
+    check_files([now, earlier], configuration(told=["scale_factor"]).models["model"], 16)
     now.has_initial = False
     with pytest.raises(DataError, match=r"holds no initial conditions.*use condition: \[low\]"):
         check_files([now], settings, 16)

@@ -95,6 +95,33 @@ def test_snapshots_within_one_percent_are_covered(folder, low):
     model.check_covers(dataclasses.replace(low, box_size=50.3, scale_factor=0.995))
 
 
+def test_what_is_told_is_covered_from_the_least_to_the_greatest_value(boxes, low, tmp_path):
+    model = random_model(boxes, tmp_path / "told", told=["scale_factor", "Omega_m"])
+    cosmologies = [Cosmology(Omega_m=0.25), Cosmology(Omega_m=0.35)]
+    changed = {"scale_factors": [0.25, 0.5, 1.0], "cosmologies": cosmologies}
+    model = dataclasses.replace(model, card=model.card.model_copy(update=changed))
+    for scale_factor in (0.249, 0.25, 0.4, 1.0, 1.005):
+        model.check_covers(dataclasses.replace(low, scale_factor=scale_factor))
+    for change, words in (
+        ({"scale_factor": 0.2}, r"scale factor = 0\.25 to 1, but the snapshot has 0\.2"),
+        ({"scale_factor": 1.1}, r"scale factor = 0\.25 to 1, but the snapshot has 1\.1"),
+        ({"cosmology": Cosmology(Omega_m=0.36)}, r"Omega_m = 0\.25 to 0\.35, but the snapshot has 0\.36"),
+        ({"cosmology": Cosmology(sigma8=0.7)}, r"sigma8 = 0\.8102, but the snapshot has 0\.7"),
+    ):
+        with pytest.raises(CoverageError, match=words):
+            model.check_covers(dataclasses.replace(low, **change))
+
+
+def test_a_foreign_box_is_taken_for_the_closest_cosmology_of_the_training(folder, low):
+    model = load_model(folder)
+    cosmologies = [Cosmology(Omega_m=0.25, sigma8=0.9), Cosmology()]
+    model = dataclasses.replace(model, card=model.card.model_copy(update={"cosmologies": cosmologies}))
+    for Omega_m, expected in ((0.26, cosmologies[0]), (0.31, cosmologies[1])):
+        foreign = dataclasses.replace(low, cosmology=Cosmology(Omega_m=Omega_m, sigma8=0.7), provenance={})
+        assert model.likely_cosmology(foreign) == expected
+    assert model.likely_cosmology(low) == low.cosmology
+
+
 def test_a_foreign_header_is_asked_only_for_what_it_holds(folder, low):
     """Gadget headers know Omega_m but not sigma8: what stands in its place is a default."""
     foreign = dataclasses.replace(low, cosmology=Cosmology(sigma8=0.7), provenance={})

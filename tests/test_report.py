@@ -131,6 +131,7 @@ def test_outputs_and_projected_models_have_sections_of_their_own(tmp_path):
         seeds={"training": [1], "validation": [2], "test": [8]},
         models={
             "early": {"family": "unet", "scale_factor": 0.5, "training": training},
+            "both": {"family": "unet", "told": ["scale_factor"], "scale_factor": [0.5, 1.0], "training": training},
             "box": {"family": "unet", "fields": "density", "training": training},
             "flat": {"family": "unet", "fields": "density", "dimensions": 2, "training": training},
         },
@@ -147,6 +148,7 @@ def test_outputs_and_projected_models_have_sections_of_their_own(tmp_path):
     assert {"density.png", "density_slabs.png", "density_a0.5000.png", "power_density_slabs.png"} <= names
     assert "power_displacement_slabs.png" not in names
     assert "slab 12.5 Mpc/h thick" in text
+    assert "both, a = 0.5" in text
 
 
 @pytest.mark.parametrize(

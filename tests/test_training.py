@@ -17,6 +17,7 @@ from supercosm.callbacks import WholeCheckpoints
 from supercosm.errors import DataError
 from supercosm.files import locked, sha256
 from supercosm.model import WEIGHTS, load_model
+from supercosm.schemes import Region
 from supercosm.training import train
 
 CASES = {
@@ -286,7 +287,7 @@ def test_an_epoch_without_a_penalty_leaves_the_cell_empty(boxes, tmp_path):
 def test_the_card_says_what_the_model_is(finished, boxes):
     folder = finished("unet")
     card = load_model(folder).card
-    assert (card.name, card.factor, card.low_spacing, card.scale_factor) == ("model", 2, 3.125, 1.0)
+    assert (card.name, card.factor, card.low_spacing, card.scale_factors) == ("model", 2, 3.125, [1.0])
     assert card.seeds == {"training": [1], "validation": [2]}
     assert [c.Omega_m for c in card.cosmologies] == [0.3111]
     assert card.slabs_per_length == pytest.approx(4 / 50.0)
@@ -330,6 +331,20 @@ def test_a_warm_start_may_add_white_noise_but_not_another_network(boxes, tmp_pat
     random_model(boxes, tmp_path / "wider", network={"channels": 8})
     with pytest.raises(DataError, match="holds another network: it cannot start this one"):
         training._warm_start(family, tmp_path / "wider")
+
+
+@pytest.mark.parametrize("told", [[], ["scale_factor"]])
+def test_a_warm_start_says_what_the_regression_said_at_every_time(boxes, tmp_path, told):
+    """Whether or not the first is told the redshift; the new input, and the number of the scheme, have no effect yet."""
+    first = random_model(boxes, tmp_path / "first", noise="initial", told=told)
+    config = configuration(family="flow_matching", begin="white", start="first", told=["scale_factor"])
+    family = training.build_family(config.models["model"], first.features())
+    training._warm_start(family, tmp_path / "first")
+    seen, x = torch.randn(1, 21, 16, 16, 16), torch.randn(1, 6, 16, 16, 16)
+    region = Region(seen, told=torch.tensor([[-0.4]]))
+    expected = first.network(seen, told=region.told)
+    for t in (0.0, 0.7):
+        torch.testing.assert_close(family.scheme.outlook(family.network, region, x, t), expected, rtol=0, atol=1e-5)
 
 
 def test_training_leaves_nothing_beside_its_folders(boxes, tmp_path, monkeypatch):

@@ -234,7 +234,10 @@ class Compression(Settings):
         return self
 
     def fault(self, models: Mapping[str, Model]) -> str | None:
-        """Say what does not fit: maps of coders that are not there, or a predictor that gives no displacements."""
+        """Say what does not fit: maps of coders that are not there, or a predictor that gives no displacements.
+
+        models: those applied at the last output.
+        """
         known = self.expanded()
         if not known:
             return None
@@ -247,7 +250,7 @@ class Compression(Settings):
         if self.predictor is None:
             return None
         model = models.get(self.predictor)
-        if model is None or model.fields != "displacement" or model.scale_factor is not None:
+        if model is None or model.fields != "displacement":
             return (
                 f"compression.predictor = '{self.predictor}' must name a model of displacements at the last output "
                 f"(models there: {', '.join(models) or 'none'}), or be null"

@@ -104,7 +104,9 @@ class Config(Settings):
         self._check_skew()
         boxes = [entry.name for entry in entries(self) if is_whole_box(self, entry)]
         classification = self.classification.fault(boxes, self.simulation.high, self.seeds, self.cosmology)
-        if fault := self.compression.fault(self.models) or classification:
+        last = self.simulation.scale_factors[-1]
+        predictors = {name: model for name, model in self.models.items() if last in self.applied_at(name)}
+        if fault := self.compression.fault(predictors) or classification:
             raise ValueError(fault)
         return self
 
@@ -122,7 +124,7 @@ class Config(Settings):
         model = self.models[skew.model]
         if not isinstance(model, Unet) or model.dimensions != 3 or model.fields != "displacement":
             raise ValueError(f"audit.skew.model = '{skew.model}' must be a unet of the displacement")
-        if self.scale_factor(skew.model) != self.simulation.scale_factors[-1]:
+        if self.simulation.scale_factors[-1] not in self.trained_at(skew.model):
             raise ValueError(f"audit.skew.model = '{skew.model}' is of an earlier output; audits are of the last one")
         training = {"steps": skew.steps, "validate_every": skew.steps, "crop": skew.crop, "margin": skew.margin}
         try:
@@ -163,11 +165,12 @@ class Config(Settings):
         fault = model.tile_fault(self.superresolution.tile, simulation.low, simulation.factor)
         if fault and model.dimensions == 3:
             raise ValueError(f"superresolution.{fault} (models.{name})")
-        if model.scale_factor is not None and model.scale_factor not in simulation.scale_factors:
-            raise ValueError(
-                f"models.{name}.scale_factor = {model.scale_factor} is not one of simulation.scale_factors = "
-                f"{simulation.scale_factors}"
-            )
+        for scale_factor in self.trained_at(name):
+            if scale_factor not in simulation.scale_factors:
+                raise ValueError(
+                    f"models.{name}.scale_factor = {scale_factor} is not one of simulation.scale_factors = "
+                    f"{simulation.scale_factors}"
+                )
         start = getattr(model, "start", None)
         if start is None:
             return
@@ -184,11 +187,23 @@ class Config(Settings):
                 f"models.{name} cannot start from '{start}': network, fields, dimensions and the use of the "
                 "small-scale modes must agree"
             )
+        if first.told not in ([], model.told):
+            raise ValueError(
+                f"models.{name} cannot start from '{start}', which is told {first.told}: give it the same told (it is "
+                f"{model.told}), or start from a model with told: []"
+            )
 
-    def scale_factor(self, model: str) -> float:
-        """Scale factor of the output that a model is trained on."""
-        value = self.models[model].scale_factor
-        return self.simulation.scale_factors[-1] if value is None else value
+    def trained_at(self, model: str) -> list[float]:
+        """Scale factors of the outputs that a model is trained on, ascending."""
+        named = self.models[model].scale_factor
+        if named is None:
+            return self.simulation.scale_factors[-1:]
+        return named if isinstance(named, list) else [named]
+
+    def applied_at(self, model: str) -> list[float]:
+        """Scale factors of the outputs that a model is applied at, descending: those trained on and all between."""
+        trained = self.trained_at(model)
+        return [a for a in reversed(self.simulation.scale_factors) if trained[0] <= a <= trained[-1]]
 
 
 BASELINES = ("low", "linear")
@@ -211,25 +226,35 @@ class Entry(Settings):
 def entries(config: Config) -> list[Entry]:
     """List what is compared: both baselines at every output used, then each model as it can be applied.
 
+    A model trained on several outputs is applied there and at all between, the name of each but the last with its tag.
     A model told the initial conditions is applied with the known phases; a model with noise is applied with
     `superresolution.samples` drawn ones; one that can do both appears twice, the second time as `<name>-drawn`.
     """
-    used = {config.scale_factor(name) for name in config.models} | {config.simulation.scale_factors[-1]}
+    used = {a for name in config.models for a in config.applied_at(name)} | {config.simulation.scale_factors[-1]}
     found = []
     for scale_factor in sorted(used, reverse=True):
         tag = config.simulation.tag(scale_factor)
         for baseline, phases in (("low", "none"), ("linear", "known")):
             found.append(Entry(name=baseline + tag, model=None, phases=phases, samples=1, scale_factor=scale_factor))
-    for name, model in config.models.items():
-        common = {"model": name, "scale_factor": config.scale_factor(name)}
-        known = "initial" in model.condition
-        if known:
-            found.append(Entry(name=name, phases="known", samples=1, **common))
-        if model.noise != "none":
-            label = f"{name}-drawn" if known else name
-            found.append(Entry(name=label, phases="drawn", samples=config.superresolution.samples, **common))
-        elif not known:
-            found.append(Entry(name=name, phases="none", samples=1, **common))
+    for name in config.models:
+        for scale_factor in config.applied_at(name):
+            found += _entries_of_model(config, name, scale_factor)
+    return found
+
+
+def _entries_of_model(config: Config, name: str, scale_factor: float) -> list[Entry]:
+    """List what is compared of a model at one output."""
+    model, found = config.models[name], []
+    tag = config.simulation.tag(scale_factor) if len(config.trained_at(name)) > 1 else ""
+    common = {"model": name, "scale_factor": scale_factor}
+    known = "initial" in model.condition
+    if known:
+        found.append(Entry(name=name + tag, phases="known", samples=1, **common))
+    if model.noise != "none":
+        label = f"{name}-drawn" if known else name
+        found.append(Entry(name=label + tag, phases="drawn", samples=config.superresolution.samples, **common))
+    elif not known:
+        found.append(Entry(name=name + tag, phases="none", samples=1, **common))
     return found
 
 

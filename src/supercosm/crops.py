@@ -14,19 +14,25 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from supercosm.config import Model
+from supercosm.config import Cosmology, Model
 from supercosm.errors import DataError
 from supercosm.fields import log_density
 from supercosm.mesh import upsample
 from supercosm.pairs import PairFile
 from supercosm.skew import CANDIDATES, Environments, Place
 from supercosm.statistics.environment import CLASSES
+from supercosm.told import numbers, units
 
 Crop = dict[str, Tensor]
+VECTORS = ("displacement", "velocity")
 
 
 class Crops(Dataset):
-    """Crops of the pair files as physical fields: `low` with a border cell, `small` where used, `high`."""
+    """Crops of the pair files as physical fields: `low` with a border cell, `small` where used, `high`.
+
+    For a network that is told something there is `told` (numbers,). Displacement and velocity are then divided by their
+    `units` (see supercosm.told), of which that of the displacement is `growth` (1, 1, …).
+    """
 
     def __init__(self, files: Sequence[PairFile], model: Model, unit: int, *, seed: int, augment: bool) -> None:
         """Prepare crops whose origins are multiples of `unit` high-resolution cells and of a low one."""
@@ -35,6 +41,7 @@ class Crops(Dataset):
         self.unit = math.lcm(unit, self.factor)
         self.side = model.training.crop
         self.environments = Environments(self.files)
+        self.units = [units(model, file) for file in self.files]
         self._low: dict[int, np.ndarray] = {}
         check_files(self.files, model, self.side)
 
@@ -48,11 +55,14 @@ class Crops(Dataset):
         else:
             crop = self._cube(which, start)
         for number in range(self.model.draws):
-            crop[f"drawn{number}"] = self._elsewhere(draw)
+            crop[f"drawn{number}"] = self._elsewhere(draw, which)
         if self.augment:
             axes = draw.permutation(self.model.dimensions)
             flips = draw.integers(2, size=self.model.dimensions).astype(bool)
             crop = {name: transform(field, axes, flips) for name, field in crop.items()}
+        if self.model.told:
+            crop["told"] = numbers(self.model.told, self.files[which])
+            crop["growth"] = torch.full((1,) * (1 + self.model.dimensions), self.units[which][0])
         return crop
 
     def __len__(self) -> int:
@@ -88,8 +98,8 @@ class Crops(Dataset):
         if self.model.fields == "density":
             high = log_density(file.block("high/density", start, self.side))
         else:
-            parts = [file.block(f"high/{name}", start, self.side) for name in ("displacement", "velocity")]
-            high = np.concatenate(parts)
+            parts = [file.block(f"high/{name}", start, self.side) for name in VECTORS]
+            high = self._grown_back(which, parts)
         crop = {"low": low, "high": torch.from_numpy(high)}
         if self.model.sees_initial:
             crop["small"] = self._small_scales(which, start)
@@ -111,11 +121,20 @@ class Crops(Dataset):
         if slab is not None:
             return torch.from_numpy(file.block("initial/slabs", start, self.side, lead=slab)[None])
         name = "overdensity" if self.model.fields == "density" else "small_scales"
-        return torch.from_numpy(file.block(f"initial/{name}", start, self.side))
+        field = file.block(f"initial/{name}", start, self.side) / self.units[which][0]
+        return torch.from_numpy(field)
 
-    def _elsewhere(self, draw: np.random.Generator) -> Tensor:
-        """Return the small-scale modes of a random place: a draw from their prior, which is the same everywhere."""
-        which, d = int(draw.integers(len(self.files))), self.model.dimensions
+    def _grown_back(self, which: int, vectors: Sequence[np.ndarray]) -> np.ndarray:
+        """Divide displacement and velocity by their units; the file's own where the network is told no time."""
+        return np.concatenate([field / unit for field, unit in zip(vectors, self.units[which], strict=True)])
+
+    def _elsewhere(self, draw: np.random.Generator, like: int) -> Tensor:
+        """Return the small-scale modes of a random place: a draw from their prior.
+
+        It is the same everywhere in boxes of the time and cosmology of file `like`.
+        """
+        alike = [i for i, file in enumerate(self.files) if _kind(file) == _kind(self.files[like])]
+        which, d = alike[int(draw.integers(len(alike)))], self.model.dimensions
         slab = (int(draw.integers(3)), int(draw.integers(self.files[which].slabs))) if d == 2 else None
         start = tuple(int(i) for i in draw.integers(self.files[which].high, size=d))
         return self._small_scales(which, start, slab)
@@ -129,9 +148,12 @@ class Crops(Dataset):
             elif self.model.fields == "density":
                 self._low[which] = log_density(file.read("low/density"))
             else:
-                parts = [file.read(f"low/{name}") for name in ("displacement", "velocity")]
-                self._low[which] = np.concatenate(parts)
+                self._low[which] = self._grown_back(which, [file.read(f"low/{name}") for name in VECTORS])
         return self._low[which]
+
+
+def _kind(file: PairFile) -> tuple[float, Cosmology]:
+    return file.scale_factor, file.cosmology
 
 
 def check_files(files: Sequence[PairFile], model: Model, side: int) -> None:
@@ -142,13 +164,13 @@ def check_files(files: Sequence[PairFile], model: Model, side: int) -> None:
             "low",
             "high",
             "box_size",
-            "scale_factor",
+            *([] if "scale_factor" in model.told else ["scale_factor"]),
             *(["slabs"] if model.dimensions == 2 else []),
         ):
             if getattr(file, what) != getattr(first, what):
                 raise DataError(
                     f"{file.path} has {what} = {getattr(file, what)}, but {first.path} has {getattr(first, what)}; "
-                    "train on pairs of one kind"
+                    f"train on pairs of one kind{' or set told: [scale_factor]' if what == 'scale_factor' else ''}"
                 )
         if model.sees_initial and not file.has_initial:
             raise DataError(

@@ -22,6 +22,7 @@ from supercosm.features import Features, Scales
 from supercosm.files import sha256, whole, write_json
 from supercosm.schemes import Scheme, scheme_of
 from supercosm.snapshot import Snapshot
+from supercosm.told import linear_growth
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 TOLERANCE = 0.01  # relative difference of spacing, time and cosmology that a model is used across without a word
@@ -34,7 +35,7 @@ class ModelCard(Settings):
     settings: AnyModel
     factor: int = Field(description="up-sampling factor per side")
     low_spacing: float = Field(description="lattice spacing of its input [Mpc/h]")
-    scale_factor: float
+    scale_factors: list[float] = Field(description="of the outputs seen in training")
     slabs_per_length: float = Field(description="projected slabs per Mpc/h, for two-dimensional models")
     cosmologies: list[Cosmology] = Field(description="cosmologies seen in training")
     seeds: dict[str, list[int]] = Field(description="seeds seen in training and validation")
@@ -50,6 +51,28 @@ class ModelCard(Settings):
     parameters: int
     provenance: dict[str, Any]
     weights_sha256: str = ""
+
+    def seen(self, parameter: str) -> list[float]:
+        """Return the values that a parameter had in the cosmologies seen in training."""
+        return [getattr(cosmology, parameter) for cosmology in self.cosmologies]
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """The values of one quantity that a model may be applied at: those known, ascending, or all between them."""
+
+    known: tuple[float, ...]
+    between: bool
+
+    def __contains__(self, value: float) -> bool:
+        """Tell whether a value is covered, give or take the tolerance."""
+        inside = self.between and self.known[0] <= value <= self.known[-1]
+        return inside or any(abs(value / k - 1) <= TOLERANCE for k in self.known)
+
+    def __str__(self) -> str:
+        """List the values, or say from where to where."""
+        texts = [f"{k:g}" for k in self.known]
+        return f"{texts[0]} to {texts[-1]}" if self.between and len(texts) > 1 else ", ".join(texts)
 
 
 @dataclass(frozen=True)
@@ -73,24 +96,43 @@ class Model:
         return scheme_of(self.card.settings, self.features())
 
     def check_covers(self, snapshot: Snapshot) -> None:
-        """Raise CoverageError when a snapshot has another spacing, time or cosmology than the model was trained on."""
-        card = self.card
+        """Raise CoverageError when a snapshot has another spacing, time or cosmology than the model was trained on.
+
+        Of what the network is told, all between the least and the greatest value of the training is covered.
+        """
+        card, told = self.card, self.card.settings.told
         parameters = Cosmology.model_fields if snapshot.provenance else ["Omega_m"]  # foreign headers lack the others
-        for what, value, known in (
-            ("lattice spacing [Mpc/h]", snapshot.box_size / snapshot.side, [card.low_spacing]),
-            ("scale factor", snapshot.scale_factor, [card.scale_factor]),
-            *((p, getattr(snapshot.cosmology, p), [getattr(c, p) for c in card.cosmologies]) for p in parameters),
+        if "sigma8" in told and "sigma8" not in parameters:
+            raise CoverageError(
+                f"model '{card.name}' is told sigma8, which the header of this snapshot does not hold; take a model "
+                "that is not, or apply this one all the same with --override (override=True), which tells it "
+                f"{snapshot.cosmology.sigma8:g}"
+            )
+        for what, value, known, between in (
+            ("lattice spacing [Mpc/h]", snapshot.box_size / snapshot.side, [card.low_spacing], False),
+            ("scale factor", snapshot.scale_factor, card.scale_factors, "scale_factor" in told),
+            *((p, getattr(snapshot.cosmology, p), card.seen(p), p in told) for p in parameters),
         ):
-            if all(abs(value / k - 1) > TOLERANCE for k in known):
-                expected = ", ".join(f"{k:g}" for k in sorted(set(known)))
+            covers = Coverage(tuple(sorted(set(known))), between)
+            if value not in covers:
                 raise CoverageError(
-                    f"model '{card.name}' was trained for {what} = {expected}, but the snapshot has {value:g}; "
+                    f"model '{card.name}' was trained for {what} = {covers}, but the snapshot has {value:g}; "
                     "train a model on such runs, or apply this one all the same with --override (override=True)"
                 )
 
+    def likely_cosmology(self, snapshot: Snapshot) -> Cosmology:
+        """Return the cosmology of the snapshot; of a foreign one, whose header lacks most of it, that of the training.
+
+        Of several it is the one whose Omega_m, which the header holds, is closest.
+        """
+        if snapshot.provenance:
+            return snapshot.cosmology
+        return min(self.card.cosmologies, key=lambda known: abs(known.Omega_m - snapshot.cosmology.Omega_m))
+
     def doubts(self, snapshot: Snapshot) -> list[str]:
         """Say what about a snapshot lies outside the model's training boxes; empty where nothing does."""
-        found = describe(snapshot.displacement(), snapshot.velocity(), snapshot.box_size)
+        displacement, velocity = linear_growth(self.card.settings, snapshot)
+        found = describe(snapshot.displacement() / displacement, snapshot.velocity() / velocity, snapshot.box_size)
         return unusual(found, self.card.inputs)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from supercosm.settings import Settings
 
 Environment = Literal["void", "sheet", "filament", "knot"]  # by the number of axes that collapse
+Told = Literal["scale_factor", "Omega_m", "sigma8"]
 
 
 class Network(Settings):
@@ -85,7 +86,13 @@ class Model(Settings):
         gt=0,
         description="factor on velocity errors in the loss: most of their variance is unpredictable virial motion",
     )
-    scale_factor: float | None = Field(None, description="output to train on; none: the last one")
+    told: list[Told] = Field(
+        [], description="numbers of the whole box that modulate every block of the network (FiLM); none: []"
+    )
+    scale_factor: float | Annotated[list[float], Field(min_length=1)] | None = Field(
+        None,
+        description="output to train on, or several, ascending, by a network told the scale_factor; none: the last one",
+    )
     network: Network = Network()
     training: Training = Training()
 
@@ -93,6 +100,7 @@ class Model(Settings):
     def _consistent(self) -> Model:
         if "low" not in self.condition or len(set(self.condition)) != len(self.condition):
             raise ValueError(f"condition = {self.condition} must be [low] or [low, initial]")
+        self._check_told()
         if self.dimensions == 2 and self.fields != "density":
             raise ValueError(
                 f"dimensions = 2 works on projected density slabs: set fields: density (it is {self.fields})"
@@ -106,6 +114,18 @@ class Model(Settings):
             )
         check_cells("the coarsest level of the network", self.training.crop // unit)
         return self
+
+    def _check_told(self) -> None:
+        if len(set(self.told)) != len(self.told):
+            raise ValueError(f"told = {self.told} names a number twice")
+        several = self.scale_factor if isinstance(self.scale_factor, list) else []
+        if sorted(set(several)) != several:
+            raise ValueError(f"scale_factor = {several} must ascend without repeats")
+        if len(several) > 1 and "scale_factor" not in self.told:
+            raise ValueError(
+                f"scale_factor = {several} are several outputs, which the network cannot tell apart: set told: "
+                f"{[*self.told, 'scale_factor']}, or train a model for each"
+            )
 
     @property
     def unit(self) -> int:

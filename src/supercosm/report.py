@@ -152,7 +152,7 @@ def _picture(config: Config, results: Path, group: list[Entry], tag: str) -> dic
     panels = [show("low resolution", read_snapshot(folder / f"low{time}.hdf5"))]
     for entry in group:
         if entry.model is not None:
-            panels.append(show(entry.name, read_sample(_first_sample(results, entry, seed))))
+            panels.append(show(label(entry.name), read_sample(_first_sample(results, entry, seed))))
     panels.append(show("true high resolution", truth))
     figure = figures.density(panels, simulation.box_size, view.zoom)
     image = save_figure(figure, results / "figures" / f"density{tag}.png", config.report.pdf)

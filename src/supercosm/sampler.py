@@ -34,6 +34,7 @@ from supercosm.schemes import Region
 from supercosm.smallscales import SmallScales
 from supercosm.snapshot import Snapshot, from_lattice
 from supercosm.states import States
+from supercosm.told import numbers, units
 
 Tick = Callable[[], None]
 
@@ -65,6 +66,7 @@ class Sampler:
         self.white_seed = options.seed if link.number == 0 else key_of(options.seed, LINK, link.number)
         self.scheme = None if self.baseline else model.scheme()
         self.device = torch.device("cpu") if self.baseline else next(model.network.parameters()).device
+        self.units = (1.0, 1.0) if self.baseline else units(self.settings, snapshot)
         self.phases = choose_phases(self.origin, model, options)
         self.tile, halo = choose_tile(self.low, model, options)
         self.periodic = self.dimensions == 2 or self.tile == self.low  # what the network sees is the whole box
@@ -157,6 +159,7 @@ class Sampler:
         last, planes = self.passes - 1, self.tile * self.factor
         added = None
         if self.consistency is not None:
+            low = self._physical(low[None])[0]
             added = excess(low, states.rows(last, self.factor), self.high, self.consistency)
         for first, fields in states.rows(last, planes):
             correction = 0 if added is None else planes_of(added, self.high, first, planes)
@@ -216,10 +219,17 @@ class Sampler:
         exact = (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()
         )
-        region = Region(features.encode(low, small), state, noise, self.periodic)
+        told = numbers(self.settings.told, self.snapshot)[None].to(low) if self.settings.told else None
+        region = Region(features.encode(low, small), state, noise, self.periodic, told)
         with exact:
             output = self.scheme.run(number, self.model.network, region)
-        return features.decode(output, low) if number == self.passes - 1 else output
+        return self._physical(features.decode(output, low)) if number == self.passes - 1 else output
+
+    def _physical(self, fields: Tensor) -> Tensor:
+        """Give displacement and velocity (1, 6, n, …) back the units that they were divided by."""
+        if self.units == (1.0, 1.0):
+            return fields
+        return torch.cat([part * unit for part, unit in zip(fields.chunk(2, dim=1), self.units, strict=True)], dim=1)
 
     def _projected(self, tick: Tick) -> np.ndarray:
         """Super-resolve every projected slab on its own, whole: log densities (slabs, n, n)."""
@@ -254,17 +264,16 @@ class Sampler:
         low = self.snapshot
         if self.density:
             return torch.from_numpy(log_density(paint(low.positions, low.box_size, self.low).numpy()))[None]
-        return torch.from_numpy(np.concatenate([low.displacement(), low.velocity()]))
+        vectors = zip((low.displacement(), low.velocity()), self.units, strict=True)
+        return torch.from_numpy(np.concatenate([field / unit for field, unit in vectors]))
 
     def _modes(self) -> Any:
         """Open the small-scale modes, or nothing."""
         if self.phases is None:
             return nullcontext()
         low = self.snapshot
-        cosmology = low.cosmology
-        if not self.baseline and not self.origin.provenance:  # a foreign header does not say how the power was shaped
-            cosmology = self.model.card.cosmologies[0]
-        D = growth(cosmology, low.scale_factor).D
+        cosmology = low.cosmology if self.baseline else self.model.likely_cosmology(self.origin)  # it shaped the power
+        D = growth(cosmology, low.scale_factor).D / self.units[0]
         sides = (self.low, self.high)
         return closing(SmallScales(self.phases, cosmology, low.box_size, sides, growth=D, overdensity=self.density))
 

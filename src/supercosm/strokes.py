@@ -42,7 +42,7 @@ def is_model(entry: str) -> bool:
 
 
 def stroke(entry: str, entries: Iterable[str]) -> dict[str, Any]:
-    """Return colour and line of one among the entries of a run; the same in every figure of that run."""
+    """Return colour and line of one among the entries of a run; the same in every figure of that run, at any output."""
     name = entry.partition("_a")[0]
     if is_truth(entry):
         return {"color": "black", "linestyle": "-"}
@@ -50,8 +50,8 @@ def stroke(entry: str, entries: Iterable[str]) -> dict[str, Any]:
         return dict(zip(("color", "linestyle"), BASELINES[name], strict=True))
     if is_few_steps(name):
         return {"color": "#444444", "linestyle": ":"}
-    models = [e for e in dict.fromkeys(entries) if is_model(e)]
-    return {"color": COLOURS[models.index(entry) % len(COLOURS)], "linestyle": "-"}
+    models = list(dict.fromkeys(e.partition("_a")[0] for e in entries if is_model(e)))
+    return {"color": COLOURS[models.index(name) % len(COLOURS)], "linestyle": "-"}
 
 
 def band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, line: dict[str, Any]) -> None:

@@ -34,11 +34,12 @@ from supercosm.losscurve import loss_curve
 from supercosm.model import ModelCard, load_model, save_model
 from supercosm.pairs import CHUNK, PairFile
 from supercosm.provenance import provenance
+from supercosm.told import linear_growth
 
 log = logging.getLogger("supercosm")
 
-SCALE_CROPS = 8  # crops that set the normalisation
-VALIDATION_CROPS = 4
+SCALE_CROPS = 8  # crops that set the normalisation, for each output
+VALIDATION_CROPS = 4  # for each output
 DESCRIBED_CROPS = 200  # crops whose environments stand on the card
 WORKERS = {"cpu": 0, "cuda": 6}  # processes that read crops: on the CPU they would take time from the network
 SCALE_STREAM, VALIDATION_STREAM = 2**30, 2**30 + 1  # crop seeds apart from those of training
@@ -89,7 +90,7 @@ def _fit(
     sampler = StepSampler(training.validate_every * training.batch)
     sampler.set_epoch(_epochs_done(last))  # workers draw ahead, before Lightning tells the epoch
     loader = DataLoader(crops, training.batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
-    judge = DataLoader(Subset(held_out, range(VALIDATION_CROPS)), 1)
+    judge = DataLoader(Subset(held_out, range(VALIDATION_CROPS * len(_times(data[1])))), 1)
     keep = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     _quiet()
     trainer = lightning.Trainer(
@@ -140,8 +141,13 @@ def _features(settings: AnyModel, files: list[PairFile]) -> Features:
     cell = files[0].box_size / files[0].high
     plain = Features(settings, cell, Scales())
     crops = Crops(files, settings, settings.unit, seed=SCALE_STREAM, augment=False)
-    batch = torch.utils.data.default_collate([crops[i] for i in range(SCALE_CROPS)])
+    batch = torch.utils.data.default_collate([crops[i] for i in range(SCALE_CROPS * len(_times(files)))])
     return Features(settings, cell, measure_scales(batch["low"], batch.get("small"), batch["high"], plain))
+
+
+def _times(files: Sequence[PairFile]) -> list[float]:
+    """Return the scale factors of the outputs among the files, ascending."""
+    return sorted({file.scale_factor for file in files})
 
 
 def _warm_start(family: Family, start: Path) -> None:
@@ -154,12 +160,11 @@ def _warm_start(family: Family, start: Path) -> None:
     if model.card.scales != family.features.scales:
         family.features.scales = model.card.scales  # its weights expect its own normalisation
     theirs, ours = model.network.state_dict(), family.network.state_dict()
-    stem, added = "stem.weight", ("amplitude", "modulation", "embedding", "log_deviation", "couplings")
+    added = ("amplitude", "modulation", "embedding", "log_deviation", "couplings")
     lacking = [name for name in ours if name not in theirs and not any(part in name for part in added)]
-    if not lacking and ours[stem].shape[1] > theirs[stem].shape[1]:
-        wider = torch.zeros_like(ours[stem])
-        wider[:, : theirs[stem].shape[1]] = theirs[stem]
-        theirs[stem] = wider
+    for name, first in (("stem.weight", True), ("embedding.layers.0.weight", False)):  # where theirs stands in ours
+        if not lacking and name in theirs and name in ours:
+            theirs[name] = _wider(theirs[name], ours[name].shape[1], first)
     if lacking or any(name not in ours or value.shape != ours[name].shape for name, value in theirs.items()):
         raise DataError(
             f"{start} holds another network: it cannot start this one; give both the same network, fields and "
@@ -167,6 +172,12 @@ def _warm_start(family: Family, start: Path) -> None:
         )
     family.network.load_state_dict(theirs, strict=False)
     family.ema.module.load_state_dict(family.network.state_dict())
+
+
+def _wider(weight: torch.Tensor, inputs: int, first: bool) -> torch.Tensor:
+    """Append inputs without effect to a layer, or put them before its own, until there are so many."""
+    extra = weight.new_zeros(len(weight), max(0, inputs - weight.shape[1]), *weight.shape[2:])
+    return torch.cat([weight, extra] if first else [extra, weight], dim=1)
 
 
 def _publish(
@@ -181,18 +192,17 @@ def _publish(
     with whole(folder / "loss.png") as part:
         figure.savefig(part, format="png")
     first, rows = data[0][0], history.rows
+    roles = zip(("training", "validation"), data, strict=True)
     card = ModelCard(
         name=name,
         settings=family.settings,
         factor=first.high // first.low,
         low_spacing=first.box_size / first.low,
-        scale_factor=first.scale_factor,
+        scale_factors=_times(data[0]),
         slabs_per_length=first.slabs / first.box_size,
         cosmologies=sorted({file.cosmology for file in data[0]}, key=str),
-        seeds={
-            role: [file.seed for file in files] for role, files in zip(("training", "validation"), data, strict=True)
-        },
-        inputs=[describe(file.read("low/displacement"), file.read("low/velocity"), file.box_size) for file in data[0]],
+        seeds={role: list(dict.fromkeys(file.seed for file in files)) for role, files in roles},
+        inputs=[_description(file, family.settings) for file in data[0]],
         scales=family.features.scales,
         scores={
             "validation_loss": rows[-1].get("validation_loss", float("nan")),
@@ -213,6 +223,12 @@ def _publish(
         ),
     )
     save_model(folder, family.trained, card)
+
+
+def _description(file: PairFile, settings: AnyModel) -> dict[str, float]:
+    fields = ("low/displacement", "low/velocity")
+    grown = (file.read(name) / unit for name, unit in zip(fields, linear_growth(settings, file), strict=True))
+    return describe(*grown, file.box_size)
 
 
 def _check_seeds(training: list[PairFile], validation: list[PairFile]) -> None:

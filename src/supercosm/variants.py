@@ -68,7 +68,10 @@ EVEN = "even"  # name of the fair training beside the skewed ones
 
 
 def skewed(config: Config) -> dict[str, Config]:
-    """List the skewed trainings, and the fair one beside them, by name: the configuration with that model changed."""
+    """List the skewed trainings, and the fair one beside them, by name: the configuration with that model changed.
+
+    All are trained on the last output alone.
+    """
     skew = config.audit.skew
     if skew.model is None:
         return {}
@@ -82,6 +85,7 @@ def skewed(config: Config) -> dict[str, Config]:
             "margin": skew.margin,
             "skew": environment,
         }
-        model = settings.model_copy(update={"training": settings.training.model_copy(update=changed)})
+        training = settings.training.model_copy(update=changed)
+        model = settings.model_copy(update={"scale_factor": None, "training": training})
         found[environment or EVEN] = config.model_copy(update={"models": {**config.models, skew.model: model}})
     return found

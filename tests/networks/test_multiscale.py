@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from supercosm.cellnoise import CellNoise
-from supercosm.networks.multiscale import MultiScale, fold, unfold, wrap
+from supercosm.networks.multiscale import Embedding, MultiScale, fold, unfold, wrap
 
 SHAPES = list(itertools.product((1, 2, 3), (1, 2), (1, 2)))  # levels, blocks, patch
 
@@ -154,3 +154,39 @@ def test_every_level_has_a_voice():
         head.weight.data.zero_()
         assert not torch.allclose(net(x), before)
         head.weight.data = kept
+
+
+def test_every_block_is_modulated_by_what_it_is_told():
+    net = network(levels=2, blocks=1, patch=2, told=2, smooth=1)
+    x, told = torch.randn(2, 2, 16, 16, dtype=torch.float64), torch.tensor([[0.3, -1.0], [0.3, 0.5]]).double()
+    before = net(x, told=told)
+    for number, row in enumerate(told):  # each of a batch by its own numbers
+        torch.testing.assert_close(net(x[number : number + 1], told=row[None])[0], before[number])
+    modulations = [module.modulation for module in net.modules() if getattr(module, "modulation", None) is not None]
+    assert len(modulations) == 3
+    for modulation in modulations:
+        kept = modulation.weight.data.clone()
+        modulation.weight.data.zero_()
+        assert not torch.allclose(net(x, told=told), before)
+        modulation.weight.data = kept
+    for column in (0, 1):
+        other = told.clone()
+        other[:, column] += 0.1
+        assert not torch.allclose(net(x, told=other), before)
+
+
+def test_a_fresh_network_is_deaf_to_what_it_is_told():
+    net = MultiScale(2, 3, dimensions=2, channels=4, levels=2, blocks=1, patch=2, told=1, smooth=1)
+    for head in net.heads:
+        torch.nn.init.normal_(head.weight)
+    x = torch.randn(1, 2, 8, 8)
+    assert torch.equal(net(x, told=torch.tensor([[0.0]])), net(x, told=torch.tensor([[1.0]])))
+
+
+@pytest.mark.parametrize(("smooth", "least", "most"), [(1, 0.0, 0.1), (0, 0.3, 10.0)])
+def test_some_numbers_act_smoothly_others_are_told_apart_finely(smooth, least, most):
+    """A step of half the shortest wave, 1/32, beside one of 1: next to nothing, or as good as any other."""
+    torch.manual_seed(0)
+    embedding = Embedding(1, smooth, 64)
+    at, near, far = (embedding(torch.tensor([[x]])) for x in (-0.5, -0.5 + 1 / 32, 0.5))
+    assert least < float((near - at).norm() / (far - at).norm()) < most

@@ -216,6 +216,26 @@ def test_another_universe_runs_its_simulations(finished, tmp_path):
     assert without_figures(planned(finished, overlays=[more])) == made
 
 
+def test_a_model_of_several_outputs_learns_from_all_and_is_compared_between_them(tmp_path):
+    """Trained at z = 3 and 0: pairs of those, and boxes of it and of both baselines at z = 1, too."""
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    training = {"steps": 4, "validate_every": 2, "crop": 32, "margin": 4}
+    model = {"family": "unet", "told": ["scale_factor"], "scale_factor": [0.25, 1.0], "training": training}
+    more = overlay(
+        tmp_path, simulation={"scale_factors": [0.2, 0.25, 0.5, 1.0]}, models={"all": model, "unet": None, "gan": None},
+        audit={"skew": {"model": None}}, compression={"coders": None}, classification={"tasks": None},
+    )  # fmt: skip
+    files = planned(tmp_path, overlays=more)
+    seeds = [*SMOKE.seeds.training, *SMOKE.seeds.validation]
+    pairs = {f"pairs/{seed}{tag}.hdf5" for seed in seeds for tag in ("", "_a0.2500")}
+    assert {file for file in files if file.startswith("pairs/")} == pairs
+    assert {file for file in files if file.startswith("models/")} == {f"models/all/{name}" for name in MODEL}
+    names = {f"{name}{tag}" for name in ("all", "low", "linear") for tag in ("", "_a0.5000", "_a0.2500")}
+    made = {file for file in files if file.startswith("superresolved/")}
+    assert made == {f"superresolved/{name}/{seed}/1.hdf5" for name in names for seed in SMOKE.seeds.test}
+    assert {f"comparisons/{name}/{SMOKE.seeds.test[0]}.ecsv" for name in names} <= files
+
+
 def test_report_settings_rerun_the_report_alone(finished, tmp_path):
     more = tmp_path / "more.yaml"
     more.write_text("report: {zoom: 10.0}")

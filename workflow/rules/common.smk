@@ -95,11 +95,11 @@ def repeated(option, name, of="input"):
 
 
 def pairs_of(role):
-    """Return an input function: the pair files of one role's seeds at the output that a model is trained on."""
+    """Return an input function: the pair files of one role's seeds at the outputs that a model is trained on."""
 
     def files(wildcards):
-        tag = CONFIG.simulation.tag(CONFIG.scale_factor(wildcards.model))
-        return [f"<results>/pairs/{seed}{tag}.hdf5" for seed in getattr(CONFIG.seeds, role)]
+        tags = [CONFIG.simulation.tag(a) for a in CONFIG.trained_at(wildcards.model)]
+        return [f"<results>/pairs/{seed}{tag}.hdf5" for tag in tags for seed in getattr(CONFIG.seeds, role)]
 
     return files
 
@@ -177,21 +177,17 @@ def skewed_settings(wildcards):
     return stage_settings(SKEWED[wildcards.skew], "train", CONFIG.audit.skew.model)
 
 
-def tag_of_skewed():
-    """Return the tag of the output that the model of the skewed trainings is for."""
-    return CONFIG.simulation.tag(CONFIG.scale_factor(CONFIG.audit.skew.model)) if SKEWED else ""
-
-
 def pairs_of_skewed(role):
-    return [f"<results>/pairs/{seed}{tag_of_skewed()}.hdf5" for seed in getattr(CONFIG.seeds, role)]
+    """Return the pair files of one role's seeds at the last output, which skewed trainings are for."""
+    return [f"<results>/pairs/{seed}.hdf5" for seed in getattr(CONFIG.seeds, role)]
 
 
 def low_snapshot_skewed(wildcards):
-    return f"<results>/simulations/{wildcards.seed}/low{tag_of_skewed()}.hdf5"
+    return f"<results>/simulations/{wildcards.seed}/low.hdf5"
 
 
 def high_snapshot_skewed(wildcards):
-    return f"<results>/simulations/{wildcards.seed}/high{tag_of_skewed()}.hdf5"
+    return f"<results>/simulations/{wildcards.seed}/high.hdf5"
 
 
 def universes_of(wildcards):

@@ -81,7 +81,7 @@ class Family(lightning.LightningModule):
 
     def region(self, crop: Crop, noise: CellNoise | None = None) -> Region:
         """Return what a network is given of a batch of crops."""
-        return Region(self.features.encode(crop["low"], crop.get("small")), noise=noise)
+        return Region(self.features.encode(crop["low"], crop.get("small")), noise=noise, told=crop.get("told"))
 
     def generate(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
         """Return the normalised output of one evaluation for a batch of crops, float32."""
@@ -114,7 +114,7 @@ class Family(lightning.LightningModule):
         """Paint a normalised output (b, 6, …): root density (b, 1, …), in the frame of the crop's low run."""
         displacement = self.features.decode(output, crop["low"])[:, :3]
         frame = crop["low"][:, :3].mean(dim=(2, 3, 4), keepdim=True)
-        return losses.root_paint(displacement - frame, self.features.cell)
+        return losses.root_paint((displacement - frame) * crop.get("growth", 1.0), self.features.cell)
 
     def distance(self, output: Tensor, target: Tensor, crop: Crop) -> Tensor:
         """Return D(OUTPUT, TARGET) as the settings name it."""

@@ -60,18 +60,26 @@ def wrap(x: Tensor) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """Numbers of order one as a vector: sines and cosines of eight wavelengths each, then two dense layers."""
+    """Numbers of order one as a vector: sines and cosines of eight wavelengths each, then two dense layers.
+
+    The last few, `smooth`, go in as they are: a network that is trained at few values of them shall not tell apart
+    what lies between.
+    """
 
     waves = 8
 
-    def __init__(self, numbers: int, size: int) -> None:
+    def __init__(self, numbers: int, smooth: int, size: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(numbers * 2 * self.waves, size), nn.SiLU(), nn.Linear(size, size))
+        self.waving = numbers - smooth
+        seen = self.waving * 2 * self.waves + smooth
+        self.layers = nn.Sequential(nn.Linear(seen, size), nn.SiLU(), nn.Linear(size, size))
 
     def forward(self, told: Tensor) -> Tensor:
         """Map (b, numbers) to (b, size); the longest wave is of length 8, the shortest of 1/16."""
-        angles = told[:, :, None] * (math.pi / 4) * 2 ** torch.arange(self.waves, device=told.device)
-        return functional.silu(self.layers(torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)))
+        waving, smooth = told[:, : self.waving], told[:, self.waving :]
+        angles = waving[:, :, None] * (math.pi / 4) * 2 ** torch.arange(self.waves, device=told.device)
+        waves = torch.cat([angles.sin(), angles.cos()], dim=2).flatten(1)
+        return functional.silu(self.layers(torch.cat([waves, smooth], dim=1)))
 
 
 class Block(nn.Module):
@@ -126,11 +134,15 @@ class MultiScale(nn.Module):
         dimensions: int = 3,
         noisy: bool = False,
         told: int = 0,
+        smooth: int = 0,
     ) -> None:
-        """Build for so many channels in and out at high-resolution cells, told so many numbers; see config.Network."""
+        """Build for so many channels in and out at high-resolution cells; see config.Network.
+
+        told: how many numbers it is told. smooth: how many of them, the last ones, it depends on smoothly.
+        """
         super().__init__()
         embedding = EMBEDDING if told else 0
-        self.embedding = Embedding(told, embedding) if told else None
+        self.embedding = Embedding(told, smooth, embedding) if told else None
         conv, transposed = _conv(dimensions), _transposed(dimensions)
         widths = [channels * 2**level for level in range(levels)]
         self.shape = Network.model_construct(channels=channels, levels=levels, blocks=blocks, patch=patch)

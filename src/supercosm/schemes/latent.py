@@ -26,21 +26,12 @@ class LatentScheme(Scheme):
     """One evaluation of the decoder."""
 
     settings: Vae
+    kind = Decoder
 
     @property
     def extra_inputs(self) -> int:
         """The decoder sees the latents."""
         return self.settings.latents
-
-    def build(self) -> nn.Module:
-        """Build the decoder with fresh weights."""
-        return Decoder(
-            self.features.inputs + self.extra_inputs,
-            self.features.outputs,
-            dimensions=self.settings.dimensions,
-            told=self.numbers,
-            **self.settings.network.model_dump(),
-        )
 
     def decode(self, network: nn.Module, region: Region, latents: Tensor) -> Tensor:
         """Return the mean of the truth given latents on coarse cells, (b, latents, n / unit, …)."""

@@ -39,7 +39,8 @@ class Scheme:
     """One evaluation: what the network says is the sample."""
 
     extra_inputs = 0  # channels that the network sees beside those of the features
-    numbers = 0  # numbers that the scheme itself tells the network
+    numbers = 0  # numbers that the scheme itself tells the network, before those that the settings name
+    kind = MultiScale  # of network
 
     def __init__(self, settings: AnyModel, features: Features) -> None:
         """Read from the settings what is needed."""
@@ -58,12 +59,13 @@ class Scheme:
     def build(self) -> nn.Module:
         """Build the network with fresh weights."""
         settings = self.settings
-        return MultiScale(
+        return self.kind(
             self.features.inputs + self.extra_inputs,
             self.features.outputs,
             dimensions=settings.dimensions,
             noisy=settings.noise == "white" and settings.injects,
-            told=self.numbers,
+            told=self.numbers + len(settings.told),
+            smooth=len(settings.told),
             **settings.network.model_dump(),
         )
 

@@ -1,0 +1,64 @@
+"""What a network is told of a whole box, and the growth of its fields, which it then need not learn.
+
+One network serves several redshifts and cosmologies when numbers that name them modulate it (FiLM, Perez et al. 2018;
+for cosmic structure Jamieson et al. 2024, arXiv:2408.07699).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from supercosm.config import Cosmology, Model
+from supercosm.cosmology import growth
+from supercosm.model_settings import Told
+from supercosm.nbody import velocity_factor
+
+
+class Box(Protocol):
+    """Whatever has a time and a cosmology: a snapshot, a pair file."""
+
+    scale_factor: float
+    cosmology: Cosmology
+
+
+# brought to order one, by the same functions for every model
+NUMBERS: dict[Told, Callable[[Box], float]] = {
+    "scale_factor": lambda box: 1 + math.log2(box.scale_factor),
+    "Omega_m": lambda box: (box.cosmology.Omega_m - 0.3) / 0.1,
+    "sigma8": lambda box: (box.cosmology.sigma8 - 0.8) / 0.2,
+}
+
+
+def numbers(told: Sequence[Told], box: Box) -> Tensor:
+    """Return what a network is told of a box, float32 (numbers,), in the order in which they are named."""
+    return torch.tensor([NUMBERS[name](box) for name in told], dtype=torch.float32)
+
+
+def linear_growth(model: Model, box: Box) -> tuple[float, float]:
+    """Return by what factors linear theory lets displacement and velocity grow from the box's time until today.
+
+    That is D and a H f D over its value today, inverted: both are below one before. Of models not told the scale
+    factor, (1, 1).
+    """
+    if "scale_factor" not in model.told:
+        return 1.0, 1.0
+    a, cosmology = box.scale_factor, box.cosmology
+    return growth(cosmology, a).D, velocity_factor(cosmology, a) / velocity_factor(cosmology, 1.0)
+
+
+def units(model: Model, box: Box) -> tuple[float, float]:
+    """Return the factors that displacement and velocity of a box are divided by before a network sees them.
+
+    Displacements grow with D. Most of what a network adds to velocities is of second order and virial, so they are
+    taken to grow once more with D: the rms of every channel then stays within a factor 1.5 from z = 3 to 0, and all
+    outputs weigh alike in the loss. Logarithms of densities grow by little; they stay as they are.
+    """
+    if model.fields == "density":
+        return 1.0, 1.0
+    displacement, velocity = linear_growth(model, box)
+    return displacement, displacement * velocity
