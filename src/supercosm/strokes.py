@@ -50,8 +50,8 @@ def stroke(entry: str, entries: Iterable[str]) -> dict[str, Any]:
         return dict(zip(("color", "linestyle"), BASELINES[name], strict=True))
     if is_few_steps(name):
         return {"color": "#444444", "linestyle": ":"}
-    models = [e for e in dict.fromkeys(entries) if is_model(e)]
-    return {"color": COLOURS[models.index(entry) % len(COLOURS)], "linestyle": "-"}
+    turn, colour = divmod([e for e in dict.fromkeys(entries) if is_model(e)].index(entry), len(COLOURS))
+    return {"color": COLOURS[colour], "linestyle": "--" if turn else "-"}  # who comes after the last colour is dashed
 
 
 def band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, line: dict[str, Any]) -> None:

@@ -78,8 +78,12 @@ def superresolve_file(
     Snapshots are written slab by slab, whole or not at all. `factor` is needed for baselines only. cost: file for what
     each sample cost.
     """
-    low = read_snapshot(snapshot)
     model = source_of(source, factor, options.device)
+    write_samples(read_snapshot(snapshot), model, outputs, options).write(cost)
+
+
+def write_samples(low: Snapshot, model: Model | Baseline, outputs: Sequence[Path], options: Options) -> Meter:
+    """Super-resolve a snapshot once for each output, as `superresolve_file` does; return what every sample cost."""
     meter = Meter(torch.device("cpu"))
     if outputs:
         sampler = Sampler(low, model, options)  # refuses what cannot be done before anything is said about what can
@@ -92,7 +96,7 @@ def superresolve_file(
             sampler = Sampler(low, model, replace(options, seed=options.seed + number))
             with progress(f"super-resolve {Path(output).name}", sampler.work) as tick:
                 _write(sampler, Path(output), tick)
-    meter.write(cost)
+    return meter
 
 
 def source_of(source: Path | str, factor: int | None, device: str) -> Model | Baseline:
