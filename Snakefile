@@ -38,6 +38,7 @@ include: "workflow/rules/statistics.smk"
 include: "workflow/rules/variants.smk"
 include: "workflow/rules/compress.smk"
 include: "workflow/rules/classify.smk"
+include: "workflow/rules/choose.smk"
 include: "workflow/rules/report.smk"
 
 

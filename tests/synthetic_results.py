@@ -7,6 +7,8 @@ import torch
 
 from supercosm.audit import audit
 from supercosm.calibrate import calibrate
+from supercosm.choice.contenders import contenders
+from supercosm.choice.table import families
 from supercosm.compare import compare_files
 from supercosm.config import check, entries
 from supercosm.cost import cost
@@ -58,7 +60,7 @@ def make_results(folder, config):
     evaluation = folder / "evaluation"
     evaluate(comparisons, evaluation / "spectra.ecsv", evaluation / "metrics.ecsv")
     for name, model in config.models.items():
-        _write_model(folder / "models" / name, name, model)
+        write_model(folder / "models" / name, name, model)
     _judge(folder, config)
     return folder
 
@@ -156,9 +158,12 @@ def _judge(folder, config):
         audit(sample, truth, folder / "skewed" / "audits" / name / str(seed), config.statistics)
     summarise(config, folder, folder / "evaluation")
     cost(config, folder, folder / "evaluation" / "cost.ecsv")
+    if contenders(config):
+        families(config, folder, folder / "evaluation" / "families.ecsv")
 
 
-def _write_model(folder, name, settings):
+def write_model(folder, name, settings):
+    """Write the card and the history of a model that was trained for 61 seconds on two cores."""
     card = ModelCard(
         name=name,
         settings=settings,

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from supercosm.calibrate import calibrate
-from supercosm.compare import compare
+from supercosm.calibrate import absolute_errors, calibrate, cells
+from supercosm.compare import compare, comparison_grid
 from supercosm.config import Cosmology, Evaluation
 from supercosm.errors import DataError
-from supercosm.fields import density_of, write_density
+from supercosm.fields import density_of, log_density, write_density
 from supercosm.initial import Phases, linear_displacement
 from supercosm.snapshot import from_lattice, read_snapshot, write_snapshot
 from supercosm.tables import LENGTH, read_table
@@ -198,3 +198,18 @@ def test_samples_of_two_models_are_refused(files, tmp_path):
     write_density(tmp_path / "1.hdf5", density_of(read_snapshot(files["sure"][0]), SIDE))
     with pytest.raises(DataError, match="not on the same grid as the sample before it"):
         calibrate([*files["perfect"], tmp_path / "1.hdf5"], files["truth"], [], tmp_path / "out", SETTINGS)
+
+
+def test_the_score_of_a_prediction_without_spread_is_its_absolute_error(files):
+    """The CRPS of two equal samples has no spread to take off: by cells merged, as `cells` gives it by their side."""
+    one = files["perfect"][0]
+    found = absolute_errors(one, files["truth"], SETTINGS)
+    truth = read_snapshot(files["truth"])
+    grid = comparison_grid(read_snapshot(one), truth, SETTINGS)
+    table = cells([one, one], truth, [], grid)
+    assert list(found) == [1, 2, 4]
+    assert list(found.values()) == pytest.approx(list(table["crps"]), rel=1e-6)
+    direct = np.abs(
+        log_density(density_of(read_snapshot(one), SIDE).data) - log_density(density_of(truth, SIDE).data)
+    ).mean()
+    assert found[1] == pytest.approx(direct, rel=1e-6)

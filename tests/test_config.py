@@ -248,6 +248,13 @@ def test_a_stage_does_not_see_what_it_does_not_depend_on():
     assert stage_settings(config, "train", "gan") != stage_settings(another, "train", "gan")
 
 
+def test_numbers_of_evaluations_rerun_their_study_alone():
+    config = shipped()
+    another = changed(config, evaluation={"evaluations": [3, 5]})
+    differ = {stage for stage in SECTIONS if stage_settings(config, stage) != stage_settings(another, stage)}
+    assert differ == {"report", "evaluations"}
+
+
 def test_a_model_depends_on_the_one_it_starts_from():
     config = shipped()
     another = changed(config, models={"unet": {"training": {"learning_rate": 1e-4}}})

@@ -17,6 +17,7 @@ from supercosm.pictures import View, choose_view, panel, project, sheet
 from supercosm.report import benchmarks, report
 from supercosm.snapshot import read_snapshot
 from supercosm.stages import figures_of
+from supercosm.tables import read_table
 
 
 @pytest.fixture
@@ -149,6 +150,36 @@ def test_outputs_and_projected_models_have_sections_of_their_own(tmp_path):
     assert "power_displacement_slabs.png" not in names
     assert "slab 12.5 Mpc/h thick" in text
     assert "both, a = 0.5" in text
+
+
+def test_families_stand_side_by_side_where_there_are_two(tmp_path, page):
+    training = {"crop": 16, "margin": 2}
+    config = configuration(
+        simulation={"low": 8, "high": 16, "box_size": 50.0, "steps": 4},
+        seeds={"training": [1], "validation": [2], "test": [8]},
+        models={
+            "unet": {"family": "unet", "condition": ["low", "initial"], "noise": "initial", "training": training},
+            "gan": {"family": "gan", "training": training},
+        },
+        superresolution={"tile": 8, "samples": 2},
+        audit={"universes": 0, "few_steps": [], "shifts": []},
+        report={"pdf": False},
+    )
+    folder = make_results(tmp_path / "run", config)
+    report(config, folder, folder / "index.html")
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    parsed = Page(text)
+    assert parsed.open == []
+    assert "Which generative model is right for you?" in text
+    assert "unet-drawn (reference)" in text
+    assert "There is one test box" in text
+    assert "unet (regression, told the true modes)" in text
+    names = {path.stem for path in (folder / "figures").glob("families_*.png")}
+    assert names == {"families_radar", "families_cost", "families_calibration"}
+    row = read_table(folder / "evaluation" / "families.ecsv")[2]
+    assert row["kind"] == "regression"
+    assert row["crps_1"] > row["crps_4"] > 0  # its mean absolute error, smaller in larger cells
+    assert "Which generative model is right for you?" not in page[1]  # whose only stochastic model is the gan
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class Where:
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """Return the folder of three seeds' runs at z = 3, 1 and 0, `<seed>/low<tag>.hdf5`, and pairs `<seed><tag>.hdf5`."""
+    """Return the folder of three seeds' runs at z = 3, 1 and 0, `<seed>/low<tag>.hdf5`, and `<seed><tag>.hdf5`."""
     root = tmp_path_factory.mktemp("outputs")
     simulation = {"low": 16, "high": 32, "box_size": 50.0, "steps": 10, "scale_factors": [0.25, 0.5, 1.0]}
     config = check({"device": "cpu", "simulation": simulation, "superresolution": {"tile": 16}})

@@ -6,7 +6,7 @@ samples of what the low run does not know, so they are calibrated by constructio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from supercosm.statistics import calibration, power
 from supercosm.tables import DENSITY_POWER, LENGTH, WAVE_NUMBER, write_table
 
 AXES = {"spectra": ["k", "modes"], "cells": ["source", "samples", "side"]}
+MERGED = 1, 2, 4  # cells per side that are merged into one: calibration at three sizes
 BLOCKS = 4  # per axis, between which the scatter of rank histograms is measured: how many cells count as independent
 
 
@@ -117,19 +118,35 @@ def cells(samples: Sequence[Path], truth: Snapshot, universes: Sequence[Path], g
     coverage_<level> and its expectation; rank counts (S + 1 of them, the rest 0), the number of cells that count as
     independent, p_value.
     """
-    finest = grid.side or grid.cells
-    sizes = [finest // factor for factor in (1, 2, 4) if finest % factor == 0]
-    target = _density(truth, grid, sizes[0])
+    target = _density(truth, grid, grid.side or grid.cells)
     rows, most = [], max(len(samples), len(universes))
     for source, paths in (("model", samples), ("nature", universes)):
         if len(paths) < 2:
             continue
-        fields = np.stack([_density(read_sample(path), grid, sizes[0]) for path in paths])
-        for size in sizes:
-            factor = sizes[0] // size
-            x, y = (log_density(_coarse(part, factor, grid.dimensions)) for part in (fields, target))
-            rows.append(_calibration_row(source, x, y, grid.box_size / size, most))
+        fields = np.stack([_density(read_sample(path), grid, grid.side or grid.cells) for path in paths])
+        for factor, x, y in _coarsened(fields, target, grid):
+            rows.append(_calibration_row(source, x, y, factor * grid.box_size / (grid.side or grid.cells), most))
     return vstack(rows)
+
+
+def absolute_errors(sample: Path, reference: Path, settings: Evaluation) -> dict[int, float]:
+    """Return the mean absolute error of ln(1 + δ + 0.1) of one prediction, by the cells merged per side: 1, 2, 4.
+
+    It is the CRPS of a prediction without any spread, so it stands beside that of samples. Raises DataError when the
+    boxes do not belong together.
+    """
+    truth, data = read_snapshot(reference), read_sample(sample)
+    grid = comparison_grid(data, truth, settings)
+    size = grid.side or grid.cells
+    pairs = _coarsened(_density(data, grid, size), _density(truth, grid, size), grid)
+    return {factor: float(np.abs(x - y).mean()) for factor, x, y in pairs}
+
+
+def _coarsened(fields: np.ndarray, target: np.ndarray, grid: Grid) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield the cells merged per side, and ln(1 + δ + 0.1) of fields and truth in such cells."""
+    for factor in MERGED:
+        if (grid.side or grid.cells) % factor == 0:
+            yield factor, *(log_density(_coarse(part, factor, grid.dimensions)) for part in (fields, target))
 
 
 def _density(data: Snapshot | DensityField, grid: Grid, size: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from supercosm import classifying, compressing, judging
+from supercosm import choosing, classifying, compressing, judging
 from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, SupercosmError
 from supercosm.options import Cost, Files, Json, Output
@@ -188,6 +188,9 @@ for command in (compressing.show_coders, compressing.compress, compressing.decom
     app.command()(command)
 
 for command in (classifying.classify, classifying.simulate_densities, classifying.superresolve_densities):
+    app.command()(command)
+
+for command in (choosing.families, choosing.evaluations):
     app.command()(command)
 
 

@@ -94,10 +94,14 @@ def _ways(config: Config, results: Path) -> Iterator[Way]:
     data = sum(cost.busy for seed in config.seeds.training + config.seeds.validation for cost in runs[seed].values())
     for entry in entries(config):
         if entry.scale_factor == config.simulation.scale_factors[-1]:
-            yield _super_resolved(config, results, entry, _busy(low), data)
+            yield way_of(config, results, entry, _busy(low), data)
 
 
-def _super_resolved(config: Config, results: Path, entry: Entry, low: float, data: float) -> Way:
+def way_of(config: Config, results: Path, entry: Entry, low: float = 0.0, data: float = 0.0) -> Way:
+    """Gather what one entry costs; low: busy seconds of the low run that it starts from, data: of its training runs.
+
+    Raises DataError when a cost file or a card is missing.
+    """
     found = [
         cost
         for seed in config.seeds.test

@@ -15,6 +15,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from supercosm import figures
+from supercosm.choice.section import section as choice
 from supercosm.classification.section import realism
 from supercosm.classification.section import section as classification
 from supercosm.compare import read_sample
@@ -70,6 +71,7 @@ def report(config: Config, results: str | Path, output: str | Path) -> None:
         "comparisons": [
             _comparison(config, results, group, (spectra, metrics), told) for group in _groups(expected, spectra)
         ],
+        "choice": choice(config, results, list(spectra["entry"])),
         "sections": sections(config, results, list(spectra["entry"]), spectra.meta["k_Nyquist_low"]),
         "compression": compression(config, results),
         "classification": classification(config, results),

@@ -135,6 +135,11 @@ class Evaluation(Settings):
 
     bins: int = Field(24, ge=3, description="wave-number bins from the fundamental mode to the Nyquist frequency")
     mesh: int = Field(2, ge=1, description="measuring mesh cells per high-resolution particle and side")
+    evaluations: list[Annotated[int, Field(ge=1)]] = Field(
+        [1, 2, 4, 8, 16],
+        min_length=1,
+        description="network evaluations per sample that iterative families are tried with; made odd for heun",
+    )
 
 
 class Statistics(Settings):

@@ -42,6 +42,7 @@ SECTIONS = {
     "calibrate": ("evaluation",),
     "summarise": WHAT_IS_RUN,
     "cost": WHAT_IS_RUN,
+    "evaluations": ("device", "evaluation", "simulation", "superresolution"),
     "report": tuple(Config.model_fields),
 }
 # sections that are checked against others get values that suit any, where a stage needs none
@@ -129,6 +130,8 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     full = config.model_dump(mode="json")
     tile = {"superresolution": {"tile": config.simulation.low if model else 1}}
     part: dict[str, Any] = {**NEUTRAL, **tile, **{section: full[section] for section in SECTIONS[stage]}}
+    if "evaluation" in part and stage in ("compare", "calibrate"):
+        part["evaluation"] = {key: value for key, value in part["evaluation"].items() if key != "evaluations"}
     if model is not None:
         family = [model, getattr(config.models[model], "start", None)]
         part["models"] = {name: full["models"][name] for name in family if name}

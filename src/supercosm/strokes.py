@@ -51,7 +51,8 @@ def stroke(entry: str, entries: Iterable[str]) -> dict[str, Any]:
     if is_few_steps(name):
         return {"color": "#444444", "linestyle": ":"}
     models = list(dict.fromkeys(e.partition("_a")[0] for e in entries if is_model(e)))
-    return {"color": COLOURS[models.index(name) % len(COLOURS)], "linestyle": "-"}
+    turn, colour = divmod(models.index(name), len(COLOURS))
+    return {"color": COLOURS[colour], "linestyle": "--" if turn else "-"}  # who comes after the last colour is dashed
 
 
 def band(ax: Axes, x: np.ndarray, low: np.ndarray, high: np.ndarray, line: dict[str, Any]) -> None:

@@ -74,21 +74,33 @@ def superresolve_file(
     low = read_snapshot(snapshot)
     sources = [source] if isinstance(source, Path | str) else source
     models = [source_of(one, factor, options.device) for one in sources]
-    chain = Chain(low, models, options)
-    meter = Meter(chain.device)
-    if chain.sees_modes:
-        linear_power(low.cosmology)  # once for all samples, so it is no part of what one costs
     if checkpoints is None:
-        for number, output in enumerate(outputs):
-            with meter.measure("sample"):
-                _write(chain, options.seed + number, Path(output))
-        meter.write(cost)
+        write_samples(low, models, outputs, options).write(cost)
         return
+    chain, meter = _prepare(low, models, options)
     with checkpoints_in(checkpoints, _fingerprint(snapshot, chain)) as kept:
         for number in range(len(outputs)):
             kept.make(number, meter, partial(_write, chain, options.seed + number))
         kept.publish([Path(output) for output in outputs])
         meter.write(cost)
+
+
+def write_samples(
+    low: Snapshot, models: Sequence[Model | Baseline], outputs: Sequence[Path], options: Options
+) -> Meter:
+    """Super-resolve a snapshot once for each output, as `superresolve_file` does; return what every sample cost."""
+    chain, meter = _prepare(low, models, options)
+    for number, output in enumerate(outputs):
+        with meter.measure("sample"):
+            _write(chain, options.seed + number, Path(output))
+    return meter
+
+
+def _prepare(low: Snapshot, models: Sequence[Model | Baseline], options: Options) -> tuple[Chain, Meter]:
+    chain = Chain(low, models, options)
+    if chain.sees_modes:
+        linear_power(low.cosmology)  # once for all samples, so it is no part of what one costs
+    return chain, Meter(chain.device)
 
 
 def _fingerprint(snapshot: Path, chain: Chain) -> dict[str, Any]:

@@ -27,7 +27,7 @@ RUN = Path("results/smoke")
 SMOKE = load_config([ROOT / "config" / f"{name}.yaml" for name in ("config", "smoke")])
 SMOKE_TABLES = list(tables_of(SMOKE, RUN))
 AUDITED = ("environment", "halomass")
-SUMMARIES = [f"evaluation/{name}.ecsv" for name in ("metrics", "spectra", "cost", *SMOKE_TABLES)]
+SUMMARIES = [f"evaluation/{name}.ecsv" for name in ("metrics", "spectra", "cost", "families", *SMOKE_TABLES)]
 MODEL = ["history.csv", "loss.png", "model.json", "model.safetensors"]
 
 
@@ -149,7 +149,7 @@ def test_runs_to_a_self_contained_report(finished):
         *("simulate", "simulate_high", "simulate_shifted", "pair", "train", "train_skewed"),
         *("superresolve", "sample", "superresolve_shifted", "superresolve_skewed"),
         *("compare", "compare_few_steps", "compare_shifted", "measure", "audit", "audit_skewed", "calibrate"),
-        *("evaluate", "summarise", "drift", "cost", "report"),
+        *("evaluate", "summarise", "drift", "cost", "families", "report"),
         *("train_coder", "train_small_coders", "rate_distortion", "rate_distortion_particles"),
         *("map_latents", "check_maps", "show_coders"),
         *("simulate_universe", "superresolve_to_classify", "classify"),
@@ -205,6 +205,7 @@ def test_a_setting_of_one_task_reruns_that_task(finished, tmp_path):
     more = tmp_path / "more.yaml"
     more.write_text("classification: {tasks: {environment: {patches: 120}, realism: {entries: [gan]}}}")
     made = classified("environment", "low") | classified("environment", "high")
+    made |= {"evaluation/families.ecsv"}  # which asks whom the classifiers of realism were told to tell
     assert without_figures(planned(finished, overlays=[more])) == made | {"report/index.html"}
 
 
@@ -246,7 +247,7 @@ def test_the_catalogue_entry_runs_the_same(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     printed = snakemake(tmp_path, "-n", "-s", ROOT / "workflow/Snakefile")
     assert re.search(r"^catalogue +1$", printed, re.M)
-    assert re.search(r"^total +107$", printed, re.M)
+    assert re.search(r"^total +108$", printed, re.M)
 
 
 def test_snakemakes_own_report_holds_figures_and_tables(finished, tmp_path):
@@ -261,6 +262,7 @@ def test_snakemakes_own_report_holds_figures_and_tables(finished, tmp_path):
         "Bias audit",
         "Calibration",
         "Classification",
+        "Families",
     ):
         assert words in page
 

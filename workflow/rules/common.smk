@@ -7,6 +7,14 @@ from shutil import which
 from snakemake.exceptions import WorkflowError
 
 try:
+    from supercosm.choice.contenders import (
+        choice_figures,
+        choice_settings,
+        contenders,
+        iterative,
+        realism_task,
+        regression,
+    )
     from supercosm.config import check, entries
     from supercosm.errors import SupercosmError
     from supercosm.files import locked
@@ -55,6 +63,8 @@ SMALL_CODERS = [name for name, coder in CODERS.items() if coder.kind in ("pca", 
 LARGE_CODERS = [name for name in CODERS if name not in SMALL_CODERS]
 TASKS = CONFIG.classification.tasks
 PARTS = [(name, part) for name, task in TASKS.items() for part in parts_of(CONFIG, task)]
+CONTENDERS = [entry.name for entry in contenders(CONFIG)]
+ITERATIVE = [entry.name for entry in iterative(CONFIG)]
 FIGURES = [(section, name) for section, names in figures_of(CONFIG).items() for name in names]
 SUMMARIES = list(tables_of(CONFIG, Path(RESULTS)))
 TAGS = [CONFIG.simulation.tag(a) for a in CONFIG.simulation.scale_factors]
@@ -219,8 +229,33 @@ def drift_tables():
 
 def judgement_tables():
     """Return the tables of evaluation/ beside spectra and metrics."""
-    tables = expand("<results>/evaluation/{name}.ecsv", name=[*SUMMARIES, "cost"])
-    return tables + (["<results>/evaluation/drift.ecsv"] if drift_tables() else [])
+    names = [
+        *SUMMARIES,
+        "cost",
+        *(["families"] if CONTENDERS else []),
+        *(["drift"] if drift_tables() else []),
+    ]
+    tables = expand("<results>/evaluation/{name}.ecsv", name=names)
+    return tables + expand("<results>/evaluations/{entry}.ecsv", entry=ITERATIVE)
+
+
+def family_scores():
+    """Return how well classifiers tell the families from the true run, where a task asks."""
+    parts = [part for task, part in PARTS if task == realism_task(CONFIG) and part in CONTENDERS]
+    return expand("<results>/classification/{task}/{part}/scores.ecsv", task=realism_task(CONFIG), part=parts)
+
+
+def family_costs():
+    """Return what samples of the families cost, and a box of a regression without spread."""
+    names = CONTENDERS + [entry.name for entry in [regression(CONFIG)] if entry]
+    return expand("<results>/costs/superresolved/{entry}/{seed}.json", entry=names, seed=CONFIG.seeds.test)
+
+
+def regression_boxes():
+    """Return the boxes of a regression without spread and the true runs, whose difference its mean error is."""
+    fixed, seeds = regression(CONFIG), CONFIG.seeds.test
+    boxes = [f"<results>/superresolved/{fixed.name}/{seed}/1.hdf5" for seed in seeds] if fixed else []
+    return boxes + (test_boxes() if fixed else [])
 
 
 def coder_settings(wildcards):

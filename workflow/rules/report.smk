@@ -36,6 +36,15 @@ rule report:
             for field in ("density", "displacement")
             for kind in ("power", "transfer", "correlation")
         ],
+        families=[
+            report(
+                f"<results>/figures/families_{name}.png",
+                caption="../report/families.rst",
+                category="Families",
+                labels={"figure": name},
+            )
+            for name in choice_figures(CONFIG)
+        ],
         judgement=[
             report(
                 f"<results>/figures/{name}.png",
