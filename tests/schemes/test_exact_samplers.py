@@ -27,7 +27,8 @@ SLABS = {"fields": "density", "dimensions": 2}
 JITTER, SMALL = 0.7, 0.5  # of lines that begin at the small scales: noise there, and weight of the modes in the target
 
 FLOWS = [f"flow {begin} {solver}" for begin, solver in itertools.product(("white", "linear"), ("euler", "heun"))]
-DENOISERS = [f"diffusion {to} {how}" for to, how in itertools.product(("data", "noise"), ("euler", "heun", "ddpm"))]
+TARGETS, SOLVERS = ("data", "preconditioned", "noise"), ("euler", "heun", "ddpm")
+DENOISERS = [f"diffusion {target} {solver}" for target, solver in itertools.product(TARGETS, SOLVERS)]
 DETERMINISTIC = [name for name in (*FLOWS, *DENOISERS) if not name.endswith("ddpm")]
 
 
@@ -64,13 +65,13 @@ class ExactFlow(nn.Module):
 class ExactDenoiser(nn.Module):
     """What a perfect network of a diffusion says, from E[x₁ | x₁ + σ n] and the preconditioning of the papers.
 
-    data: Karras et al. 2022, table 1 with σ_data = 1: D = c_skip x + c_out F(c_in x; ln σ / 4). noise: the n of Ho et
-    al. 2020, given the noisy data scaled to unit variance.
+    data: that itself. preconditioned: Karras et al. 2022, table 1 with σ_data = 1: D = c_skip x + c_out F(c_in x; ln σ
+    / 4). noise: the n of Ho et al. 2020. All are given the noisy data scaled to unit variance.
     """
 
     def __init__(self, scheme):
         super().__init__()
-        self.to_noise = scheme.settings.target == "noise"
+        self.target = scheme.settings.target
 
     def forward(self, x, noise, periodic, told):
         assert noise is None
@@ -78,8 +79,10 @@ class ExactDenoiser(nn.Module):
         sigma = torch.exp(4 * told[:, 0].double()).view(-1, 1, 1, 1)
         noisy, m = x[:, -1:] * torch.sqrt(1 + sigma**2), target_mean(x[:, :-1])
         clean = m + filtered(POSTERIOR.power / (POSTERIOR.power + sigma**2), noisy - m)
-        if self.to_noise:
+        if self.target == "noise":
             return (noisy - clean) / sigma
+        if self.target == "data":
+            return clean
         skip, out = 1 / (sigma**2 + 1), sigma / torch.sqrt(sigma**2 + 1)
         return (clean - skip * noisy) / out
 
@@ -100,7 +103,8 @@ class Still(nn.Module):
         if isinstance(self.scheme.settings, FlowMatching):
             return at
         s = torch.exp(4 * told[:, 0]).view(-1, 1, 1, 1)
-        return torch.zeros_like(at) if self.scheme.settings.target == "noise" else at * s
+        said = {"noise": 0 * at, "preconditioned": at * s, "data": at * torch.sqrt(1 + s**2)}
+        return said[self.scheme.settings.target]
 
 
 def target_mean(seen):
