@@ -49,7 +49,7 @@ def test_a_fresh_flow_takes_the_truth_for_white_noise_inside_the_margin(boxes):
     expected = family.inner(target).square().mean() / 2 + math.log(2 * math.pi) / 2
     assert float(family.loss(family.network, batch, 0).detach()) == pytest.approx(float(expected), rel=1e-5)
     everywhere = -log_likelihood(family.network, family.region(batch).seen, target) / target.numel()
-    assert float(everywhere) == pytest.approx(float(target.square().mean()) / 2 + math.log(2 * math.pi) / 2, rel=1e-5)
+    assert everywhere.item() == pytest.approx(float(target.square().mean()) / 2 + math.log(2 * math.pi) / 2, rel=1e-5)
 
 
 def test_a_warm_start_begins_with_the_regression_and_white_noise(boxes, tmp_path):
