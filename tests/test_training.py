@@ -335,7 +335,7 @@ def test_a_warm_start_may_add_white_noise_but_not_another_network(boxes, tmp_pat
 
 @pytest.mark.parametrize("told", [[], ["scale_factor"]])
 def test_a_warm_start_says_what_the_regression_said_at_every_time(boxes, tmp_path, told):
-    """Whether or not the first is told the redshift; the new input and the number of the scheme do nothing yet."""
+    """Whether or not the first is told the redshift; the new input and the number of the scheme have no effect yet."""
     first = random_model(boxes, tmp_path / "first", noise="initial", told=told)
     config = configuration(family="flow_matching", begin="white", start="first", told=["scale_factor"])
     family = training.build_family(config.models["model"], first.features())
