@@ -52,7 +52,7 @@ def marks(rows: Sequence[Row]) -> list[dict[str, float]]:
         "diversity": [float(row["diversity_error"]) for row in rows],
     }
     found = {name: [1 / (1 + error / HALF_WAY[name]) for error in values] for name, values in errors.items()}
-    found["realism"] = [2 * (1 - max(float(row["accuracy"]), 0.5)) for row in rows]
+    found["realism"] = [2 * (1 - float(np.maximum(row["accuracy"], 0.5))) for row in rows]
     for name, column in (("speed", "sampling"), ("cheap training", "training")):
         paid = [float(row[column].value) for row in rows]
         found[name] = [np.nanmin(paid) / own for own in paid] if np.isfinite(paid).any() else paid
@@ -64,7 +64,7 @@ def radar(table: QTable, order: Sequence[str]) -> Figure:
     """Draw one polygon for each family: outward is better on every axis; axes nobody has a number on are left out."""
     rows = contenders(table)[:MOST]
     found = marks(rows)
-    names = [name for name in found[0] if any(np.isfinite(own[name]) for own in found)]
+    names = [name for name in found[0] if any(np.isfinite(own[name]) for own in found)] or list(found[0])
     angles = np.linspace(0, 2 * np.pi, len(names), endpoint=False)
     figure = Figure(figsize=(5.6, 5.4), **STYLE)
     ax = figure.add_subplot(projection="polar")
@@ -151,8 +151,8 @@ def _decimal(ax: Axes) -> None:
     """Write plain numbers on logarithmic axes, with more numbers where they span little."""
     ax.tick_params(which="both", direction="in", top=True, right=True)
     for axis in (ax.xaxis, ax.yaxis):
-        if axis.get_scale() == "log":
-            low, high = axis.get_view_interval()
+        low, high = axis.get_view_interval()
+        if axis.get_scale() == "log" and low > 0:  # an axis without any number may begin below
             decades = np.log10(high / low)
             subs = np.arange(1, 10, 0.5) if decades < 0.4 else np.arange(1, 10) if decades < 0.8 else (1, 2, 5)
             axis.set_major_locator(LogLocator(subs=subs if decades < 2 else (1,)))

@@ -1,8 +1,8 @@
 """Which entries are compared as families, and what their comparison depends on.
 
 All of them draw whole boxes of displacements at the last output from the low run alone. The first is the reference: a
-plain regression that was told the small-scale modes, given drawn ones. It is no generative model by training, so what
-does not beat it need not be trained.
+plain regression that was told the small-scale modes, given drawn ones. It was never taught to generate, so what does
+not beat it need not be trained.
 """
 
 from __future__ import annotations

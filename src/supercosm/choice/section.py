@@ -22,7 +22,7 @@ from supercosm.tables import read_table
 INTRODUCTION = (
     "Every family here learnt from the same pairs and draws whole boxes from the low run alone; all numbers are of the "
     "same test boxes. The reference is a plain regression that was told the true small-scale modes in training and is "
-    "given drawn ones here: it costs no training of its own, so a generative model has to beat it."
+    "given drawn ones here. It was never taught to generate, so a generative model has to beat it."
 )
 LOOKS = {
     "radar": (
