@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
-from supercosm.config import check
+from supercosm.config import AnyModel, check
 from supercosm.crops import Crops
 from supercosm.familiarity import describe
 from supercosm.families import build_family
@@ -20,6 +21,11 @@ SIMULATION = {"low": 16, "high": 32, "box_size": 50.0, "steps": 10, "scale_facto
 NETWORK = {"channels": 4, "levels": 1, "blocks": 1, "patch": 2}
 TRAINING = {"steps": 6, "crop": 16, "margin": 4, "validate_every": 2, "precision": "float32"}
 TRAINING_SEED, VALIDATION_SEED, TEST_SEED = 1, 2, 3
+
+# settings of every family by its name: tests that go through these are passed by a new one, too
+FAMILIES = {settings.model_fields["family"].default: settings for settings in get_args(get_args(AnyModel)[0])}
+STOCHASTIC = [name for name in FAMILIES if name != "unet"]
+DEFAULTS = {name: {"family": name, "training": {"crop": 24}} for name in STOCHASTIC}  # a critic needs a crop of 24
 
 
 def configuration(**model):

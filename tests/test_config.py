@@ -16,7 +16,9 @@ from supercosm.stages import SECTIONS, stage_settings
 ROOT = Path(__file__).parents[1]
 BASE = ROOT / "config" / "config.yaml"
 OVERLAYS = ["smoke", "gpu", "gpu512", "paper"]
-UNET, GAN, ENSEMBLE = {"family": "unet"}, {"family": "gan"}, {"family": "ensemble"}
+UNET, GAN, ENSEMBLE, VAE, FLOW, DIFFUSION = (
+    {"family": name} for name in ("unet", "gan", "ensemble", "vae", "flow_matching", "diffusion")
+)
 
 
 def shipped(overlay=None):
@@ -198,6 +200,25 @@ def test_entries_of_a_model_of_several_outputs():
         ({"models": {"a": {**ENSEMBLE, "loss": {"density": 1.0}}}}, ["lacks 'field'"]),
         ({"models": {"a": {**ENSEMBLE, "block": 5}}}, ["crop − 2 margin = 48", "block = 5"]),
         ({"models": {"a": {**GAN, "start": "b"}, "b": UNET}}, ["cannot start from 'b'", "agree"]),
+        ({"models": {"a": {**VAE, "start": "b"}, "b": VAE}}, ["models.a.start = 'b'", "family unet"]),
+        (
+            {"models": {"a": {**FLOW, "start": "b"}, "b": UNET}},
+            ["cannot start from 'b'", "small-scale modes must agree"],
+        ),
+        ({"models": {"a": {**DIFFUSION, "start": "c"}, "b": UNET}}, ["models.a.start = 'c'", "family unet"]),
+        ({"models": {"a": {**VAE, "noise": "none"}}}, ["models.a.noise", "'white' or 'initial'", "'none'"]),
+        ({"models": {"a": {**VAE, "latents": 0}}}, ["models.a.latents", "greater than or equal to 1", "0"]),
+        ({"models": {"a": {**VAE, "warm_up": 1.5}}}, ["models.a.warm_up", "less than or equal to 1", "1.5"]),
+        ({"models": {"a": {**FLOW, "noise": "white"}}}, ["begin: linear needs", "noise: initial, or begin: white"]),
+        ({"models": {"a": {**FLOW, "solver": "ddpm"}}}, ["models.a.solver", "'euler' or 'heun'", "'ddpm'"]),
+        ({"models": {"a": {**FLOW, "jitter": 0}}}, ["models.a.jitter", "greater than 0"]),
+        ({"models": {"a": {**DIFFUSION, "evaluations": 8}}}, ["evaluations = 8", "heun", "odd number"]),
+        (
+            {"models": {"a": {**DIFFUSION, "noise_levels": [20, 0.03]}}},
+            ["noise_levels = [20.0, 0.03]", "[least, most]"],
+        ),
+        ({"models": {"a": {**DIFFUSION, "noise_levels": [1]}}}, ["models.a.noise_levels", "at least 2"]),
+        ({"models": {"a": {**DIFFUSION, "target": "velocity"}}}, ["models.a.target", "'data' or 'noise'"]),
         ({"name": "../away"}, ["name", "pattern", "'../away'"]),
         ({"device": "tpu"}, ["device", "'auto', 'cpu' or 'cuda'", "'tpu'"]),
     ],

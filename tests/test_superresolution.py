@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from learning import TEST_SEED, configuration, random_model
+from learning import DEFAULTS, TEST_SEED, configuration, random_model
 
 import supercosm as sc
 from supercosm.baselines import Baseline
@@ -23,7 +23,11 @@ from supercosm.snapshot import read_snapshot, write_snapshot
 from supercosm.superresolution import superresolve, superresolve_file
 from supercosm.training import train
 
+SLABS = {"fields": "density", "dimensions": 2}
+FLOW, DIFFUSION = {"family": "flow_matching", "evaluations": 3}, {"family": "diffusion", "evaluations": 3}
 MODELS = {
+    **DEFAULTS,
+    **{f"{name} slabs": {**settings, **SLABS} for name, settings in DEFAULTS.items()},
     "known": {"condition": ["low", "initial"]},
     "drawn": {"noise": "initial"},
     "white": {"noise": "white", "network": {"levels": 2}},
@@ -32,6 +36,12 @@ MODELS = {
     "drawn density": {"noise": "initial", "fields": "density"},
     "slabs": {"noise": "initial", "fields": "density", "dimensions": 2},
     "white slabs": {"noise": "white", "fields": "density", "dimensions": 2},
+    "vae": {"family": "vae", "network": {"levels": 2}},
+    "flow_matching": FLOW,
+    "flow heun": {**FLOW, "noise": "white", "begin": "white", "solver": "heun", "evaluations": 4},
+    "diffusion": {**DIFFUSION, "noise": "white"},
+    "diffusion ddpm": {**DIFFUSION, "target": "noise", "solver": "ddpm"},
+    "diffusion slabs": {**DIFFUSION, "noise": "white", **SLABS},
 }
 
 
@@ -83,7 +93,7 @@ def test_tiles_leave_no_seams(models, low, name):
     model = sc.load_model(models / name)
     whole = fields_of(superresolve(low, model, seed=5))
     smooth = fields_of(superresolve(low, Baseline("low", 2)))
-    for tile in (8, 4) if name == "known" else (8,):
+    for tile in (8, 4) if name in ("known", "flow heun") else (8,):
         tiled = fields_of(superresolve(low, model, seed=5, tile=tile))
         error = np.abs(tiled - whole).max(axis=(1, 2, 3))
         assert (error < 1e-4 * whole.std(axis=(1, 2, 3))).all()
@@ -93,7 +103,10 @@ def test_tiles_leave_no_seams(models, low, name):
             assert (error < 1e-3 * added).all()
 
 
-@pytest.mark.parametrize(("name", "tile", "computed"), [("white", 16, 32), ("white", 8, 48), ("white slabs", 8, 32)])
+@pytest.mark.parametrize(
+    ("name", "tile", "computed"),
+    [("white", 16, 32), ("white", 8, 48), ("white slabs", 8, 32), ("diffusion slabs", 8, 32)],
+)
 def test_the_whole_box_is_computed_without_a_halo(models, low, monkeypatch, name, tile, computed):
     model = sc.load_model(models / name)
     sides, forward = set(), type(model.network).forward
@@ -209,7 +222,7 @@ def test_quick_start_of_the_library(trained, boxes):
     assert high.provenance["parents"][0]["seed"] == TEST_SEED
 
 
-@pytest.mark.parametrize("name", ["drawn", "density", "slabs"])
+@pytest.mark.parametrize("name", ["drawn", "density", "slabs", "diffusion ddpm"])
 def test_files_hold_what_memory_holds(models, boxes, low, tmp_path, name):
     outputs = [tmp_path / f"{i}.hdf5" for i in (1, 2)]
     snapshot = boxes.snapshot(TEST_SEED, "low")

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from learning import TRAINING, configuration, random_model
+from learning import DEFAULTS, TRAINING, configuration, random_model, small_family
 
 from supercosm import training
 from supercosm.callbacks import WholeCheckpoints
+from supercosm.cellnoise import CellNoise
 from supercosm.errors import DataError
 from supercosm.files import locked, sha256
 from supercosm.model import WEIGHTS, load_model
@@ -21,6 +22,7 @@ from supercosm.schemes import Region
 from supercosm.training import train
 
 CASES = {
+    **DEFAULTS,
     "unet": {"condition": ["low", "initial"], "noise": "initial"},
     "white": {"noise": "white"},
     "gan": {"family": "gan", "noise": "white", "warm_up": 1, "penalty_every": 2, "critic_channels": 4},
@@ -115,6 +117,7 @@ def without_times(rows):
         ("gan", "after saving", 1),
         ("ensemble", "after saving", 2),
         ("slabs", "after saving", 3),  # all steps done, but no model folder yet
+        *((name, "after saving", 2) for name in DEFAULTS if name not in ("gan", "ensemble")),
     ],
 )
 def test_a_killed_training_ends_with_the_numbers_of_one_that_never_was(boxes, tmp_path, finished, name, how, when):
@@ -347,6 +350,43 @@ def test_a_warm_start_says_what_the_regression_said_at_every_time(boxes, tmp_pat
         torch.testing.assert_close(family.scheme.outlook(family.network, region, x, t), expected, rtol=0, atol=1e-5)
 
 
+BEGINNINGS = {
+    "gan": {"noise": "white", "training": {"crop": 24}},
+    "ensemble": {"noise": "white"},
+    "vae": {"noise": "white"},
+    "flow_matching": {"noise": "initial"},
+    "diffusion": {"noise": "initial"},
+}
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_what_a_warm_start_adds_to_a_regression_begins_without_effect(boxes, tmp_path, name):
+    """Whatever is beside the regression's input, and whichever noise and numbers the network is told."""
+    settings = {"noise": "none", **BEGINNINGS[name]}
+    sees = {"noise": "initial"} if settings["noise"] == "initial" else {}
+    first = random_model(boxes, tmp_path / "first", **sees)
+    family, batch = small_family(boxes, family=name, **settings)
+    training._warm_start(family, tmp_path / "first")
+    scheme, seen = family.scheme, family.region(batch).seen
+    beside = torch.randn(1, scheme.extra_inputs, *seen.shape[2:])
+    told = torch.full((1, scheme.numbers), 0.3) if scheme.numbers else None
+    expected = first.network(seen)
+    assert expected.std() > 0.05
+    for network in (family.network, family.trained):
+        found = network(torch.cat([seen, beside], dim=1), CellNoise([1], [(0, 0, 0)], 32), False, told)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_lines_start_where_a_regression_ends(boxes, tmp_path):
+    """Flow matching's first step of Euler's, all the way, is the regression that it was started from."""
+    first = random_model(boxes, tmp_path / "first", noise="initial")
+    family, batch = small_family(boxes, family="flow_matching", evaluations=1)
+    training._warm_start(family, tmp_path / "first")
+    region = family.region(batch, CellNoise([1], [(0, 0, 0)], 32))
+    found = family.scheme.run(0, family.network, region)
+    torch.testing.assert_close(found, first.network(region.seen), rtol=0, atol=1e-5)
+
+
 def test_training_leaves_nothing_beside_its_folders(boxes, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run(settings("slabs"), boxes, Path("out"))
@@ -377,7 +417,7 @@ def test_bfloat16_is_used_as_the_settings_say():
     assert isinstance(training.uses_bfloat16(section, cpu), bool)
 
 
-@pytest.mark.parametrize("name", ["white", "gan", "ensemble", "white ensemble"])
+@pytest.mark.parametrize("name", [*DEFAULTS, "white", "white ensemble"])
 def test_families_train_in_bfloat16(boxes, tmp_path, name):
     folder = run(settings(name, training={"precision": "bf16", "steps": 4}), boxes, tmp_path)
     weights = load_model(folder).network.state_dict().values()

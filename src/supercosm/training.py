@@ -160,7 +160,7 @@ def _warm_start(family: Family, start: Path) -> None:
     if model.card.scales != family.features.scales:
         family.features.scales = model.card.scales  # its weights expect its own normalisation
     theirs, ours = model.network.state_dict(), family.network.state_dict()
-    added = ("amplitude", "modulation", "embedding", "log_deviation", "couplings", "direct", "strength")
+    added = ("amplitude", "modulation", "embedding", "log_deviation", "couplings")
     lacking = [name for name in ours if name not in theirs and not any(part in name for part in added)]
     for name, first in (("stem.weight", True), ("embedding.layers.0.weight", False)):  # where theirs stands in ours
         if not lacking and name in theirs and name in ours:

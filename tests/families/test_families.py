@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from learning import configuration, small_family
+from learning import DEFAULTS, STOCHASTIC, configuration, small_family
 
 from supercosm.families.base import VALIDATION_SEED
 from supercosm.families.ensemble import _draw
@@ -60,7 +60,7 @@ def test_every_regression_falls_on_a_fixed_batch(boxes, fields, condition, loss)
 
 
 @pytest.mark.parametrize("fields", FIELDS)
-@pytest.mark.parametrize("adversarial", ["wgan-gp", "non-saturating"])
+@pytest.mark.parametrize("adversarial", ["wgan-gp", "non-saturating", "minimax"])
 @pytest.mark.parametrize("condition", ["white", "drawn"])
 def test_every_gan_trains_both_networks(boxes, fields, adversarial, condition):
     family, batch = gan(
@@ -88,7 +88,7 @@ def test_every_gan_trains_both_networks(boxes, fields, adversarial, condition):
     assert all(p.requires_grad for p in family.critic.parameters())
 
 
-@pytest.mark.parametrize("adversarial", ["wgan-gp", "non-saturating"])
+@pytest.mark.parametrize("adversarial", ["wgan-gp", "non-saturating", "minimax"])
 def test_a_critic_learns_to_tell_real_from_generated(boxes, adversarial):
     family, batch = gan(boxes, adversarial=adversarial, penalty_every=2)
     family.manual_backward = lambda loss: loss.backward()
@@ -99,6 +99,21 @@ def test_a_critic_learns_to_tell_real_from_generated(boxes, adversarial):
         family._update_critic(optimiser, real, fake, step)
     with torch.no_grad():
         assert family.critic(real).mean() > family.critic(fake).mean() + 0.05
+
+
+@pytest.mark.parametrize(("adversarial", "steepest"), [("non-saturating", "rejected"), ("minimax", "accepted")])
+def test_which_scores_move_the_generator_most(boxes, adversarial, steepest):
+    """softplus(−s) has slope −1 where the critic rejects, and none where it accepts; −softplus(s) the reverse."""
+    family, _ = gan(boxes, adversarial=adversarial)
+    slopes = {}
+    for name, value in (("rejected", -8.0), ("accepted", 8.0)):
+        family.critic = LinearCritic([1.0])
+        fake = torch.full((1, 1, 4, 4, 4), value, requires_grad=True)
+        family._adversarial(fake).backward()
+        slopes[name] = float(fake.grad.sum())
+    gentlest = ({"rejected", "accepted"} - {steepest}).pop()
+    assert slopes[steepest] == pytest.approx(-1, abs=1e-3)
+    assert slopes[gentlest] == pytest.approx(0, abs=1e-3)
 
 
 class LinearCritic(torch.nn.Module):
@@ -112,7 +127,9 @@ class LinearCritic(torch.nn.Module):
         return torch.einsum("c,bcxyz->bxyz", self.weights, x).flatten(1)
 
 
-@pytest.mark.parametrize(("adversarial", "expected"), [("wgan-gp", (5.0 - 1) ** 2), ("non-saturating", 5.0**2 / 2)])
+@pytest.mark.parametrize(
+    ("adversarial", "expected"), [("wgan-gp", (5.0 - 1) ** 2), ("non-saturating", 5.0**2 / 2), ("minimax", 5.0**2 / 2)]
+)
 def test_the_penalty_of_a_linear_critic_is_known(boxes, adversarial, expected):
     family, _ = gan(boxes, adversarial=adversarial)
     family.critic = LinearCritic([3.0, -4.0, 0.0])
@@ -128,7 +145,11 @@ def test_the_penalty_of_a_linear_critic_is_known(boxes, adversarial, expected):
 
 @pytest.mark.parametrize(
     ("adversarial", "generator", "critic"),
-    [("wgan-gp", -0.7, 0.7 - 0.2), ("non-saturating", 0.4032, 1.1032 + 0.5981)],
+    [
+        ("wgan-gp", -0.7, 0.7 - 0.2),
+        ("non-saturating", 0.4032, 1.1032 + 0.5981),
+        ("minimax", -1.1032, 1.1032 + 0.5981),
+    ],
 )
 def test_adversarial_losses_of_known_scores(boxes, adversarial, generator, critic):
     """Scores 0.7 (generated), 0.2 (real); softplus of −0.7, 0.7, −0.2 is 0.4032, 1.1032, 0.5981."""
@@ -303,3 +324,62 @@ def test_the_score_finds_the_posterior_of_linear_gaussian_super_resolution(block
         optimiser.step()
         schedule.step()
     assert learnt.tolist() == pytest.approx([0.8, 0.6], abs=0.03)
+
+
+OWN = ["vae", "flow_matching", "diffusion"]
+NOISY = {name: DEFAULTS[name] for name in STOCHASTIC if name != "gan"} | {
+    "white vae": {**DEFAULTS["vae"], "noise": "white"},
+    "white flow_matching": {**DEFAULTS["flow_matching"], "noise": "white", "begin": "white"},
+    "diffusion to noise": {**DEFAULTS["diffusion"], "target": "noise"},
+}
+
+
+@pytest.mark.parametrize("fields", FIELDS)
+@pytest.mark.parametrize("name", NOISY)
+def test_every_loss_of_a_family_falls_on_a_fixed_batch(boxes, fields, name):
+    family, batch = small_family(boxes, **NOISY[name], **FIELDS[fields])
+    family.log = family.log_dict = lambda *_, **__: None
+    optimiser = family.optimiser()
+    optimiser.param_groups[0]["lr"] = 1e-2
+    values = []
+    for _ in range(10):
+        value = family.training_step(batch, 1)
+        optimiser.zero_grad()
+        value.backward()
+        assert all(torch.isfinite(p.grad).all() for p in family.parameters() if p.grad is not None)
+        optimiser.step()
+        values.append(float(value.detach()))
+    assert values[-1] < values[0] * 0.99
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_steps_and_crops_of_a_family_have_noise_of_their_own(boxes, name):
+    """Of three steps of two crops and of validation, no field is drawn twice; what a step draws, it draws again."""
+    family, batch = small_family(boxes, **DEFAULTS[name])
+    family.log = family.log_dict = lambda *_, **__: None
+    batch = {key: torch.cat([field, field]) for key, field in batch.items()}
+    white, drawn = family.white, []
+    family.white = lambda like, seed: drawn.append(white(like, seed)) or drawn[-1]
+    for step in range(3):
+        family.training_step(batch, step)
+    family.validation_step(batch, 0)
+    family.training_step(batch, 0)
+    assert torch.equal(drawn[0], drawn[-1])
+    fields = torch.cat(drawn[:-1]).flatten(1)
+    assert len(fields) == 8
+    assert (torch.corrcoef(fields) - torch.eye(8)).abs().max() < 0.1
+    assert fields.std() == pytest.approx(1, abs=0.02)
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_the_margin_is_left_out_of_every_loss(boxes, name):
+    """What is wrong only in the margin, by 100, costs nothing, one cell more does; fresh networks pass nothing on."""
+    family, batch = small_family(boxes, **DEFAULTS[name], network={"blocks": 1, "levels": 1})
+    margin = family.settings.training.margin
+    before = float(family.loss(family.network, batch, VALIDATION_SEED))
+    for depth, costs in ((margin, False), (margin + 1, True)):
+        high = batch["high"].clone()
+        high[..., :depth, :, :] += 100.0
+        after = float(family.loss(family.network, {**batch, "high": high}, VALIDATION_SEED))
+        assert (after > before + 1) == costs
+        assert costs or after == pytest.approx(before, abs=1e-4)

@@ -190,3 +190,74 @@ def test_some_numbers_act_smoothly_others_are_told_apart_finely(smooth, least, m
     embedding = Embedding(1, smooth, 64)
     at, near, far = (embedding(torch.tensor([[x]])).detach() for x in (-0.5, -0.5 + 1 / 32, 0.5))
     assert least < float((near - at).norm() / (far - at).norm()) < most
+
+
+def test_fresh_modulation_changes_nothing():
+    """Scales of one and shifts of zero: the network is the one without, whatever it is told."""
+    plain, told = network(levels=2, blocks=2, patch=2), modulated(levels=2, blocks=2, patch=2, fresh=True)
+    told.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(2, 2, 16, 16, dtype=torch.float64)
+    for numbers in (torch.zeros(2, 3), torch.tensor([[0.3, -1.0, 2.0], [5.0, 0.1, 0.0]])):
+        torch.testing.assert_close(told(x, told=numbers.double()), plain(x), rtol=0, atol=1e-12)
+
+
+def modulated(fresh=False, **sizes):
+    """Build a network that is told three numbers, with random weights; its modulation stays at nothing if fresh."""
+    found = network(told=3, **sizes)
+    if fresh:
+        for name, parameter in found.named_parameters():
+            if "modulation" in name:
+                parameter.data.zero_()
+    return found
+
+
+def test_modulation_begins_at_nothing_and_is_learnt():
+    """From fresh weights, a target that only the told numbers tell apart is reached."""
+    torch.manual_seed(0)
+    net = MultiScale(1, 1, dimensions=2, told=1, channels=8, levels=1, blocks=1, patch=1)
+    weights = [p for name, p in net.named_parameters() if "modulation" in name]
+    assert weights
+    assert all(torch.equal(p, torch.zeros_like(p)) for p in weights)
+    x, numbers = torch.randn(4, 1, 8, 8), torch.tensor([[-1.0], [-0.4], [0.5], [1.0]])
+    target = x * numbers.view(4, 1, 1, 1)
+    optimiser, errors = torch.optim.Adam(net.parameters(), lr=1e-2), []
+    for _ in range(150):
+        error = (net(x, told=numbers) - target).square().mean()
+        optimiser.zero_grad()
+        error.backward()
+        optimiser.step()
+        errors.append(float(error.detach()))
+    assert errors[-1] < 0.1 * errors[0]
+    assert any(p.abs().max() > 0.01 for p in weights)
+
+
+@pytest.mark.parametrize("dimensions", [2, 3])
+def test_every_region_of_a_batch_is_told_its_own_numbers(dimensions):
+    net = modulated(dimensions=dimensions, levels=2, blocks=1, patch=2)
+    x = torch.randn(1, 2, *(8,) * dimensions, dtype=torch.float64).expand(2, *(-1,) * (dimensions + 1))
+    numbers = torch.tensor([[0.3, 0.0, 1.0], [-0.7, 0.2, 1.0]], dtype=torch.float64)
+    both = net(x, told=numbers)
+    assert (both[0] - both[1]).abs().max() > 0.01
+    for i in range(2):
+        torch.testing.assert_close(net(x[:1], told=numbers[i : i + 1]), both[i : i + 1], rtol=0, atol=1e-12)
+    for i in range(3):
+        other = numbers.clone()
+        other[:, i] += 0.5
+        assert (net(x, told=other) - both).abs().amax(dim=tuple(range(1, both.ndim))).min() > 1e-3
+
+
+@pytest.mark.parametrize(("levels", "blocks"), [(1, 1), (2, 1), (2, 2)])
+def test_modulation_leaves_the_reach_as_it_was(levels, blocks):
+    """What is told holds everywhere: a region with a halo of `reach` gives what the whole gives, and no less does."""
+    net = modulated(levels=levels, blocks=blocks, patch=2)
+    assert net.reach == network(levels=levels, blocks=blocks, patch=2).reach
+    halo, unit = net.reach, net.unit
+    side = 4 * halo + unit
+    x, numbers = torch.randn(1, 2, side, side, dtype=torch.float64), torch.tensor([[0.3, -0.5, 1.0]]).double()
+    whole = net(x, told=numbers)
+    cut, inner = ((..., *(slice(first, last),) * 2) for first, last in ((halo, 3 * halo + unit), (halo, halo + unit)))
+    torch.testing.assert_close(net(x[cut], told=numbers)[inner], whole[cut][inner], rtol=0, atol=1e-12)
+    far = x.clone()
+    far[..., :halo, :] += 1.0
+    assert torch.equal(net(far, told=numbers)[..., 2 * halo :, :], whole[..., 2 * halo :, :])
+    assert not torch.equal(net(far, told=numbers)[..., halo : 2 * halo, :], whole[..., halo : 2 * halo, :])

@@ -6,15 +6,13 @@ a kernel of 3² cells. The rest is noise of one of three colours.
 
 from __future__ import annotations
 
-from typing import get_args
-
 import torch
 from gaussianfields import Posterior, filtered, waves
+from learning import FAMILIES
 from torch.nn import functional
 
 from supercosm.cellnoise import CellNoise
 from supercosm.families import build_family
-from supercosm.family_settings import AnyModel
 from supercosm.features import Features, Scales
 from supercosm.schemes import Region
 
@@ -24,9 +22,6 @@ MEAN = 0.55 + 0.125 * (CX + CY)
 WHITE = Posterior(MEAN, torch.full_like(MEAN, 0.25))
 KERNEL = Posterior(MEAN, (0.5 + 0.06 * (CX + CY)) ** 2)  # white noise seen through a kernel of 3² cells: 0.38 to 0.14
 BLOCKS = Posterior(MEAN, 0.16 + 0.09 * (1 + CX) * (1 + CY))  # white noise, and that of blocks of 2²: 0.52 to 0.16
-
-FAMILIES = {settings.model_fields["family"].default: settings for settings in get_args(get_args(AnyModel)[0])}
-STOCHASTIC = [name for name in FAMILIES if name != "unet"]
 
 # what a family can learn in seconds: latents know nothing of each other, so those of a VAE make blocks
 TRUTHS = {"ensemble": KERNEL, "vae": BLOCKS, "flow_matching": KERNEL, "diffusion": KERNEL}
@@ -38,7 +33,7 @@ SETTINGS = {
     "ensemble": {"block": 2},
     "vae": {"latents": 4},
     "flow_matching": {"begin": "white", "solver": "heun", "evaluations": 10},
-    "diffusion": {"solver": "heun", "evaluations": 33},
+    "diffusion": {"target": "preconditioned", "solver": "heun", "evaluations": 33},
 }  # fmt: skip
 NETWORKS = {"vae": {"patch": 2, "channels": 16}}  # other networks have a patch of 1: noise inside for every cell
 BUDGETS = {"gan": {"steps": 800, "batch": 4}, "vae": {"steps": 700, "learning_rate": 1e-2}}

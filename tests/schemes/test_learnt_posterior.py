@@ -6,7 +6,8 @@ A new family is tested as soon as it is among the settings of models.
 import pytest
 import torch
 from gaussianfields import band_counts, band_means, filtered, power
-from lineargaussian import SIDE, STOCHASTIC, WHITE, crops, learn, samples, truth_of
+from learning import STOCHASTIC
+from lineargaussian import SIDE, WHITE, crops, learn, samples, truth_of
 
 SAMPLES = 64
 # of the posterior's power in bands of |k|, at so short a training; the scatter of 64 samples is 3 % and less

@@ -135,13 +135,10 @@ class MultiScale(nn.Module):
         noisy: bool = False,
         told: int = 0,
         smooth: int = 0,
-        direct: int = 0,
     ) -> None:
         """Build for so many channels in and out at high-resolution cells; see config.Network.
 
-        told: how many numbers it is told. smooth: how many of them, the last ones, it depends on smoothly. direct: how
-        many of the inputs, the last ones, also reach the output through a convolution of their own, whose strength the
-        numbers modulate: features, fewer than a patch has numbers, do not let white noise pass.
+        told: how many numbers it is told. smooth: how many of them, the last ones, it depends on smoothly.
         """
         super().__init__()
         embedding = EMBEDDING if told else 0
@@ -161,13 +158,6 @@ class MultiScale(nn.Module):
         for head in self.heads:
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias)
-        self.direct = conv(direct, outputs, 3, padding=1, bias=False) if direct else None
-        self.strength = nn.Linear(embedding, outputs) if direct and told else None
-        for layer in (self.direct, self.strength):
-            if layer is not None:
-                nn.init.zeros_(layer.weight)
-        if self.strength is not None:
-            nn.init.ones_(self.strength.bias)
 
     @property
     def unit(self) -> int:
@@ -187,7 +177,6 @@ class MultiScale(nn.Module):
         told: numbers that modulate the blocks, (b, numbers).
         """
         embedded = None if self.embedding is None else self.embedding(told)
-        shortcut = None if self.direct is None else self._shortcut(x, embedded, periodic)
         x = fold(x, self.patch).contiguous(memory_format=_layout(self.dimensions))
         x = _convolve(self.stem, x, periodic)
         skips, site = [], 0
@@ -203,13 +192,7 @@ class MultiScale(nn.Module):
             for block in self.decoder[level]:
                 x, site = block(x, _injection(noise, site, self.patch * 2**level), periodic, embedded), site + 1
             output = output + unfold(self.heads[level](x), self.patch * 2**level)
-        return output if shortcut is None else output + shortcut
-
-    def _shortcut(self, x: Tensor, embedded: Tensor | None, periodic: bool) -> Tensor:
-        passed = _convolve(self.direct, x[:, -self.direct.in_channels :], periodic)
-        if self.strength is None:
-            return passed
-        return passed * self.strength(embedded).view(*passed.shape[:2], *(1,) * self.dimensions)
+        return output
 
 
 def _convolve(layer: nn.Module, x: Tensor, periodic: bool) -> Tensor:

@@ -27,11 +27,6 @@ class FlowMatchingScheme(Scheme):
         return self.features.outputs
 
     @property
-    def direct(self) -> int:
-        """White noise has more numbers than the network has features: x_t also goes past it."""
-        return self.features.outputs
-
-    @property
     def passes(self) -> int:
         """Evaluations of the network for one sample."""
         return self.settings.evaluations

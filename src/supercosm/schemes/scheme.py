@@ -39,7 +39,6 @@ class Scheme:
     """One evaluation: what the network says is the sample."""
 
     extra_inputs = 0  # channels that the network sees beside those of the features
-    direct = 0  # how many of them, the last ones, pass by the network's bottleneck
     numbers = 0  # numbers that the scheme itself tells the network, before those that the settings name
     kind = MultiScale  # of network
 
@@ -65,7 +64,6 @@ class Scheme:
             self.features.outputs,
             dimensions=settings.dimensions,
             noisy=settings.injects,
-            direct=self.direct,
             told=self.numbers + len(settings.told),
             smooth=len(settings.told),
             **settings.network.model_dump(),
