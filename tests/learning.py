@@ -113,7 +113,7 @@ def random_model(boxes, folder, strength=0.3, **model):
     for parameter in family.network.parameters():
         fan = max(1, parameter[0].numel())
         parameter.data = torch.randn(parameter.shape, generator=generator) * fan**-0.5
-    for head in family.network.heads:
+    for head in (head for module in family.network.modules() for head in getattr(module, "heads", ())):
         head.weight.data *= strength
         head.bias.data.zero_()
     file = PairFile(boxes.pairs(TRAINING_SEED))

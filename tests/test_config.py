@@ -218,7 +218,7 @@ def test_entries_of_a_model_of_several_outputs():
             ["noise_levels = [20.0, 0.03]", "[least, most]"],
         ),
         ({"models": {"a": {**DIFFUSION, "noise_levels": [1]}}}, ["models.a.noise_levels", "at least 2"]),
-        ({"models": {"a": {**DIFFUSION, "target": "velocity"}}}, ["models.a.target", "'data' or 'noise'"]),
+        ({"models": {"a": {**DIFFUSION, "target": "velocity"}}}, ["models.a.target", "'preconditioned' or 'noise'"]),
         ({"name": "../away"}, ["name", "pattern", "'../away'"]),
         ({"device": "tpu"}, ["device", "'auto', 'cpu' or 'cuda'", "'tpu'"]),
     ],

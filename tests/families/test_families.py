@@ -340,7 +340,7 @@ def test_every_loss_of_a_family_falls_on_a_fixed_batch(boxes, fields, name):
     family, batch = small_family(boxes, **NOISY[name], **FIELDS[fields])
     family.log = family.log_dict = lambda *_, **__: None
     optimiser = family.optimiser()
-    optimiser.param_groups[0]["lr"] = 1e-2
+    optimiser.param_groups[0]["lr"] = 1e-3 if name == "flow" else 1e-2  # logarithms of scales are touchy
     values = []
     for _ in range(10):
         value = family.training_step(batch, 1)

@@ -28,7 +28,7 @@ TRUTHS = {"ensemble": KERNEL, "vae": BLOCKS, "flow_matching": KERNEL, "diffusion
 SETTINGS = {
     "gan": {
         "adversarial": "non-saturating", "adversarial_weight": 1.0, "loss": {"mse": 1e-3},
-        "penalty": 0.1, "penalty_every": 1, "critic_channels": 8, "critic_learning_rate": 4e-3,
+        "penalty": 0.3, "penalty_every": 1, "critic_channels": 8, "critic_learning_rate": 2e-3,
     },
     "ensemble": {"block": 2},
     "vae": {"latents": 4},
@@ -36,7 +36,10 @@ SETTINGS = {
     "diffusion": {"target": "preconditioned", "solver": "heun", "evaluations": 33},
 }  # fmt: skip
 NETWORKS = {"vae": {"patch": 2, "channels": 16}}  # other networks have a patch of 1: noise inside for every cell
-BUDGETS = {"gan": {"steps": 800, "batch": 4}, "vae": {"steps": 700, "learning_rate": 1e-2}}
+BUDGETS = {
+    "gan": {"steps": 1000, "batch": 8, "learning_rate": 3e-3, "ema": 0.995},
+    "vae": {"steps": 700, "learning_rate": 1e-2},
+}
 
 
 def truth_of(name):
