@@ -17,12 +17,12 @@ from torch import nn
 
 from supercosm.config import AnyModel, Cosmology, Settings
 from supercosm.errors import CoverageError, DataError
-from supercosm.familiarity import describe, unusual
+from supercosm.familiarity import unusual
 from supercosm.features import Features, Scales
 from supercosm.files import sha256, whole, write_json
 from supercosm.schemes import Scheme, scheme_of
 from supercosm.snapshot import Snapshot
-from supercosm.told import linear_growth
+from supercosm.told import describe_today
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 TOLERANCE = 0.01  # relative difference of spacing, time and cosmology that a model is used across without a word
@@ -131,8 +131,7 @@ class Model:
 
     def doubts(self, snapshot: Snapshot) -> list[str]:
         """Say what about a snapshot lies outside the model's training boxes; empty where nothing does."""
-        displacement, velocity = linear_growth(self.card.settings, snapshot)
-        found = describe(snapshot.displacement() / displacement, snapshot.velocity() / velocity, snapshot.box_size)
+        found = describe_today(self.card.settings, snapshot, snapshot.displacement(), snapshot.velocity())
         return unusual(found, self.card.inputs)
 
 

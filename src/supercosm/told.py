@@ -10,11 +10,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from supercosm.config import Cosmology, Model
 from supercosm.cosmology import growth
+from supercosm.familiarity import describe
 from supercosm.model_settings import Told
 from supercosm.nbody import velocity_factor
 
@@ -22,6 +24,7 @@ from supercosm.nbody import velocity_factor
 class Box(Protocol):
     """Whatever has a time and a cosmology: a snapshot, a pair file."""
 
+    box_size: float
     scale_factor: float
     cosmology: Cosmology
 
@@ -49,6 +52,12 @@ def linear_growth(model: Model, box: Box) -> tuple[float, float]:
         return 1.0, 1.0
     a, cosmology = box.scale_factor, box.cosmology
     return growth(cosmology, a).D, velocity_factor(cosmology, a) / velocity_factor(cosmology, 1.0)
+
+
+def describe_today(model: Model, box: Box, displacement: np.ndarray, velocity: np.ndarray) -> dict[str, float]:
+    """Return what is usual about a low run (see supercosm.familiarity), as linear theory would have it today."""
+    of_displacement, of_velocity = linear_growth(model, box)
+    return describe(displacement / of_displacement, velocity / of_velocity, box.box_size)
 
 
 def units(model: Model, box: Box) -> tuple[float, float]:

@@ -24,7 +24,6 @@ from supercosm.config import AnyModel, Config, Training
 from supercosm.crops import Crops, StepSampler, check_files
 from supercosm.device import choose_device
 from supercosm.errors import DataError
-from supercosm.familiarity import describe
 from supercosm.families import Family, build_family
 from supercosm.features import Features, Scales, measure_scales
 from supercosm.files import locked, whole
@@ -34,7 +33,7 @@ from supercosm.losscurve import loss_curve
 from supercosm.model import ModelCard, load_model, save_model
 from supercosm.pairs import CHUNK, PairFile
 from supercosm.provenance import provenance
-from supercosm.told import linear_growth
+from supercosm.told import describe_today
 
 log = logging.getLogger("supercosm")
 
@@ -202,7 +201,10 @@ def _publish(
         slabs_per_length=first.slabs / first.box_size,
         cosmologies=sorted({file.cosmology for file in data[0]}, key=str),
         seeds={role: list(dict.fromkeys(file.seed for file in files)) for role, files in roles},
-        inputs=[_description(file, family.settings) for file in data[0]],
+        inputs=[
+            describe_today(family.settings, file, file.read("low/displacement"), file.read("low/velocity"))
+            for file in data[0]
+        ],
         scales=family.features.scales,
         scores={
             "validation_loss": rows[-1].get("validation_loss", float("nan")),
@@ -223,12 +225,6 @@ def _publish(
         ),
     )
     save_model(folder, family.trained, card)
-
-
-def _description(file: PairFile, settings: AnyModel) -> dict[str, float]:
-    fields = ("low/displacement", "low/velocity")
-    grown = (file.read(name) / unit for name, unit in zip(fields, linear_growth(settings, file), strict=True))
-    return describe(*grown, file.box_size)
 
 
 def _check_seeds(training: list[PairFile], validation: list[PairFile]) -> None:
