@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, model_validator
 from supercosm.classification_settings import Classification
 from supercosm.compression_settings import Compression
 from supercosm.errors import ConfigurationError
-from supercosm.family_settings import AnyModel, Diffusion, Ensemble, Flow, FlowMatching, Gan, Unet, Vae
+from supercosm.family_settings import AnyModel, Unet
 from supercosm.model_settings import Model, Network, Training
 from supercosm.overlays import merge, read_json, read_yaml
 from supercosm.sentences import sentence
@@ -42,13 +42,8 @@ __all__ = [
     "Compression",
     "Config",
     "Cosmology",
-    "Diffusion",
-    "Ensemble",
     "Entry",
     "Evaluation",
-    "Flow",
-    "FlowMatching",
-    "Gan",
     "Model",
     "Network",
     "Pairs",
@@ -60,8 +55,6 @@ __all__ = [
     "Statistics",
     "Superresolution",
     "Training",
-    "Unet",
-    "Vae",
     "check",
     "entries",
     "load_config",

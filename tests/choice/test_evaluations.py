@@ -5,9 +5,10 @@ from learning import TEST_SEED, random_model
 
 from supercosm.choice.sampling import evaluations, suitable, told
 from supercosm.compare import compare
-from supercosm.config import Diffusion, Evaluation, FlowMatching, Gan
+from supercosm.config import Evaluation
 from supercosm.errors import ConfigurationError
 from supercosm.evaluate import combine
+from supercosm.family_settings import Diffusion, FlowMatching, Gan
 from supercosm.sampler import Options
 from supercosm.superresolution import superresolve_file
 from supercosm.tables import read_table

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from supercosm.cellnoise import CellNoise
-from supercosm.config import Flow
+from supercosm.family_settings import Flow
 from supercosm.features import Features, Scales
 from supercosm.schemes import Region, scheme_of
 from supercosm.schemes.coupling import CouplingFlow, halves, log_likelihood

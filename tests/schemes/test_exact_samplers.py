@@ -13,7 +13,7 @@ from gaussianfields import band_counts, band_means, filtered, power, wave, wiene
 from torch import nn
 
 from supercosm.cellnoise import CellNoise
-from supercosm.config import Diffusion, FlowMatching
+from supercosm.family_settings import Diffusion, FlowMatching
 from supercosm.features import Features, Scales
 from supercosm.schemes import Region, scheme_of
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from supercosm.config import Diffusion
 from supercosm.crops import Crop
 from supercosm.families.base import Family
+from supercosm.family_settings import Diffusion
 from supercosm.schemes.diffusion import CLASSIC_STEPS, DiffusionScheme, classic_levels
 
 

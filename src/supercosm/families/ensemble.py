@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from supercosm.config import Ensemble
 from supercosm.crops import Crop
 from supercosm.families.base import Family
+from supercosm.family_settings import Ensemble
 from supercosm.losses import score, spectrum_distance
 
 

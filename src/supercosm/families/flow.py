@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from supercosm.config import Flow
 from supercosm.crops import Crop
 from supercosm.families.base import Family
+from supercosm.family_settings import Flow
 from supercosm.schemes.coupling import FlowScheme
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from supercosm.config import FlowMatching
 from supercosm.crops import Crop
 from supercosm.families.base import Family
+from supercosm.family_settings import FlowMatching
 from supercosm.schemes.flowmatching import FlowMatchingScheme
 
 

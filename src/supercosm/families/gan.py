@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from supercosm.config import Gan
 from supercosm.crops import Crop
 from supercosm.families.base import Family
+from supercosm.family_settings import Gan
 from supercosm.features import Features
 from supercosm.networks.critic import PatchCritic
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from supercosm.config import Unet
 from supercosm.families.base import Family
+from supercosm.family_settings import Unet
 
 
 class UnetFamily(Family):

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from supercosm.config import Vae
 from supercosm.crops import Crop
 from supercosm.families.base import VALIDATION_SEED, Family
+from supercosm.family_settings import Vae
 from supercosm.features import Features
 from supercosm.networks.multiscale import MultiScale
 from supercosm.schemes.latent import LatentScheme
