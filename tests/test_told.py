@@ -30,6 +30,7 @@ FAMILIES = {
     "gan": {"family": "gan", "noise": "white", "critic_channels": 4, "training": {"crop": 24}},
     "ensemble": {"family": "ensemble", "loss": {"field": 1.0, "density": 0.5}},
     "vae": {"family": "vae"},
+    "flow": {"family": "flow"},
     "flow_matching": {"family": "flow_matching", "evaluations": 2},
     "diffusion": {"family": "diffusion", "evaluations": 3},
     "slabs": {"family": "ensemble", "fields": "density", "dimensions": 2},

@@ -48,9 +48,9 @@ class Chain:
 
     @property
     def device(self) -> torch.device:
-        """Where the last model computes."""
-        model = self.models[-1]
-        return torch.device("cpu") if isinstance(model, Baseline) else next(model.network.parameters()).device
+        """Where models compute: baselines do without a GPU."""
+        found = [next(model.network.parameters()).device for model in self.models if not isinstance(model, Baseline)]
+        return found[0] if found else torch.device("cpu")
 
     def sampler(self, seed: int, notes: Notes | None = None) -> Sampler:
         """Apply all models but the last; return what makes the sample of this seed with that one."""

@@ -55,7 +55,10 @@ class Checkpoints:
 
 @contextmanager
 def checkpoints_in(folder: str | Path, fingerprint: dict[str, Any]) -> Iterator[Checkpoints]:
-    """Lock a folder, discard what was made for something else, and empty it when the block ends without an error."""
+    """Lock a folder, discard what was made for something else, and empty it when the block ends without an error.
+
+    Raises DataError for a folder that holds anything but checkpoints.
+    """
     folder = Path(folder)
     with locked(folder):
         discard_foreign(folder, fingerprint)

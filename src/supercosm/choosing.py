@@ -41,9 +41,10 @@ def evaluations(
     configured = bool(config or settings)
     two_threads_at_least()
     from supercosm.choice.sampling import evaluations as run
-    from supercosm.sampler import Options
+    from supercosm.choices import Options
 
     own = checked.superresolution
-    options = Options("drawn", own.seed, own.tile if configured else None, checked.device)
+    tile = own.tile if configured else None
+    options = Options("drawn", own.seed, tile, checked.device, consistency=own.consistency)
     evaluation = checked.evaluation.model_copy(update={"evaluations": count} if count else {})
     run(snapshot, model, reference, output, options, evaluation)

@@ -155,6 +155,11 @@ class Config(Settings):
                 f"superresolution.consistency = {self.superresolution.consistency} keeps modes of displacement and "
                 f"velocity, but models.{name} makes log densities; set it to null, or leave that model out"
             )
+        if simulation.high % model.unit:
+            raise ValueError(
+                f"simulation.high = {simulation.high} is not a multiple of {model.unit} cells, the unit of the network "
+                f"of models.{name}"
+            )
         fault = model.tile_fault(self.superresolution.tile, simulation.low, simulation.factor)
         if fault and model.dimensions == 3:
             raise ValueError(f"superresolution.{fault} (models.{name})")

@@ -169,10 +169,12 @@ class Diffusion(OwnNoise):
         [0.03, 20.0],
         min_length=2,
         max_length=2,
-        description="least and most noise of a sample on its way [rms residual]",
+        description="least and most noise of a sample on its way [rms residual]; target: noise has its own",
     )
-    log_noise_mean: float = Field(-0.5, description="mean of the logarithm of the noise in training, target: data")
-    log_noise_deviation: float = Field(1.2, gt=0, description="and its deviation")
+    log_noise_mean: float = Field(
+        -0.5, description="mean of the logarithm of the noise in training; target: noise has levels of its own"
+    )
+    log_noise_deviation: float = Field(1.2, gt=0, description="deviation of the logarithm of the noise in training")
 
     @model_validator(mode="after")
     def _sampler_fits(self) -> Diffusion:
@@ -181,6 +183,8 @@ class Diffusion(OwnNoise):
                 f"evaluations = {self.evaluations} does not suit heun, which takes two for every step but the last; "
                 "choose an odd number"
             )
+        if self.target == "noise" and self.start is not None:
+            raise ValueError(f"start = '{self.start}' says what the truth is, target: noise the noise; leave one out")
         if self.noise_levels[0] >= self.noise_levels[1]:
             raise ValueError(f"noise_levels = {list(self.noise_levels)} must be [least, most]")
         return self
@@ -208,6 +212,15 @@ class Flow(OwnNoise):
         """That of the regression, or of a coupling at the coarsest level, in whole units."""
         coarsest = 2**self.wavelet_levels * (1 + self.conditioner_blocks)
         return math.ceil(max(self.network.reach, coarsest) / self.unit) * self.unit
+
+    @model_validator(mode="after")
+    def _margin_fits(self) -> Flow:
+        if self.training.margin % 2**self.wavelet_levels:
+            raise ValueError(
+                f"training.margin = {self.training.margin} cuts cells of the coarsest wavelets, whose likelihood is "
+                f"one number; make it a multiple of 2^wavelet_levels = {2**self.wavelet_levels}"
+            )
+        return self
 
 
 AnyModel = Annotated[Unet | Gan | Ensemble | Vae | FlowMatching | Diffusion | Flow, Field(discriminator="family")]

@@ -84,7 +84,8 @@ class Model(Settings):
     velocity_weight: float = Field(
         0.2,
         gt=0,
-        description="factor on velocity errors in the loss: most of their variance is unpredictable virial motion",
+        description="factor on velocity errors in the loss: most of their variance is unpredictable virial motion; of "
+        "no effect on a likelihood (vae, flow)",
     )
     told: list[Told] = Field(
         [], description="numbers of the whole box that modulate every block of the network (FiLM); none: []"

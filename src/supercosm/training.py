@@ -33,7 +33,7 @@ from supercosm.losscurve import loss_curve
 from supercosm.model import ModelCard, load_model, save_model
 from supercosm.pairs import CHUNK, PairFile
 from supercosm.provenance import provenance
-from supercosm.told import describe_today
+from supercosm.told import describe_today, numbers
 
 log = logging.getLogger("supercosm")
 
@@ -61,6 +61,7 @@ def train(
     training, validation = ([PairFile(path) for path in paths] for paths in data)
     _check_seeds(training, validation)
     check_files([*training, *validation], settings, settings.training.crop)
+    _check_told(settings, training)
     with locked(checkpoints):
         discard_foreign(checkpoints, _fingerprint(settings, [*training, *validation], start))
         features = _features(settings, training)
@@ -231,6 +232,16 @@ def _check_seeds(training: list[PairFile], validation: list[PairFile]) -> None:
     shared = {f.seed for f in training} & {f.seed for f in validation} - {-1}
     if shared:
         raise DataError(f"seeds {sorted(shared)} are in both training and validation; give each its own boxes")
+
+
+def _check_told(settings: AnyModel, files: list[PairFile]) -> None:
+    """Raise DataError where a network is told what never changes: it would learn nothing of it, and guess later."""
+    for name in settings.told:
+        found = {round(float(numbers([name], file)), 6) for file in files}
+        if len(found) == 1:
+            raise DataError(
+                f"told: {name} is the same in all training pairs; leave it out, or give pairs in which it differs"
+            )
 
 
 def _fingerprint(settings: AnyModel, files: list[PairFile], start: Path | None) -> dict[str, Any]:

@@ -197,12 +197,15 @@ def _nature(rows: Sequence[Row], table: QTable) -> Iterator[str]:
 def _enough(entry: str, curve: QTable) -> Iterator[str]:
     """Say how few evaluations are within a tenth of the best of them, in power and in CRPS."""
     power, score = (np.asarray(curve[name], float) for name in ("P_error", "crps"))
+    if not (np.isfinite(power).all() and np.isfinite(score).all()):
+        return
     good = (power <= (1 + GOOD_ENOUGH) * power.min()) & (score <= (1 + GOOD_ENOUGH) * score.min())
     if good.any():
         first, own = int(np.flatnonzero(good)[0]), curve.meta["own"]
+        count = int(curve["evaluations"][first])
         yield (
-            f"{entry}: {curve['evaluations'][first]} evaluations are within {100 * GOOD_ENOUGH:.0f} % of the best of "
-            f"those tried in both power and CRPS, at {curve['sampling'][first].value:.3g} busy s a sample on one box "
+            f"{entry}: {count} evaluation{'s are' if count > 1 else ' is'} within {100 * GOOD_ENOUGH:.0f} % of the best "
+            f"of those tried in both power and CRPS, at {curve['sampling'][first].value:.3g} busy s a sample on one box "
             f"(the other numbers here are for {own})."
         )
     else:

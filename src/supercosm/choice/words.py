@@ -32,12 +32,12 @@ FAMILIES = {
         "one evaluation",
     ),
     "vae": Words(
-        "a few latent numbers per coarse cell, from a Gaussian prior",
+        "a few latent numbers per coarse cell, from a Gaussian prior; drawn modes beside them, if configured",
         "an encoder that sees the truth says what the decoder needs to know; a penalty keeps it near the prior",
         "one evaluation of the decoder",
     ),
     "flow": Words(
-        "white noise, one number for each of the sample",
+        "white noise, one number for each of the sample; drawn modes beside it, if configured",
         "maximum likelihood, exact because every layer can be inverted",
         "the layers, backwards",
         likelihood=True,
@@ -48,7 +48,7 @@ FAMILIES = {
         "a few evaluations, each a step along the line",
     ),
     "diffusion": Words(
-        "white noise",
+        "white noise; drawn modes beside it, if configured",
         "to remove noise of any strength from the truth",
         "several evaluations, from pure noise through ever less of it",
     ),

@@ -52,9 +52,8 @@ class VaeFamily(Family):
         log_deviation = network.log_deviation.view(1, -1, *(1,) * (target.ndim - 2))
         error = self.inner((target - decoded) * torch.exp(-log_deviation))
         unlikely = (error.square() / 2 + log_deviation + math.log(2 * math.pi) / 2).mean()
-        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean() / 2
-        cells = self.settings.unit**self.settings.dimensions
-        return unlikely + self.patience(seed) * divergence / (cells * target.shape[1])
+        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2
+        return unlikely + self.patience(seed) * divergence / error.numel()
 
     def patience(self, seed: int) -> float:
         """Return the weight of the Kullback–Leibler term at a step; in validation, the final one."""

@@ -27,13 +27,15 @@ EVERY, NONE = slice(None), slice(0)
 TRANSFORMS = {"affine": Affine, "spline": Spline}
 
 
-def log_likelihood(network: CouplingFlow, seen: Tensor, y: Tensor, periodic: bool = False) -> Tensor:
+def log_likelihood(
+    network: CouplingFlow, seen: Tensor, y: Tensor, periodic: bool = False, told: Tensor | None = None
+) -> Tensor:
     """Return ln p(y | seen) of normalised residuals (b, outputs, n, …), (b,) [nats].
 
     seen, y: what `Features.encode` and `Features.target` return. periodic: the region is a whole box; elsewhere the
-    network sees zeros beyond it.
+    network sees zeros beyond it. told: numbers that a model is told, (b, numbers).
     """
-    return network.log_density(Region(seen, periodic=periodic), y).flatten(1).sum(1)
+    return network.log_density(Region(seen, periodic=periodic, told=told), y).flatten(1).sum(1)
 
 
 def halves(channels: int, number: int) -> tuple[slice, slice]:
@@ -77,7 +79,7 @@ class Coupling(nn.Module):
 class Level(nn.Module):
     """The couplings of one level of wavelets, from a Gaussian of uneven width to any distribution."""
 
-    def __init__(self, number: int, inputs: int, outputs: int, settings: Flow, told: int) -> None:
+    def __init__(self, number: int, inputs: int, outputs: int, settings: Flow) -> None:
         """Build level `number`, whose cells are 2^number high-resolution ones wide."""
         super().__init__()
         dimensions, channels = settings.dimensions, settings.conditioner_channels
@@ -86,7 +88,8 @@ class Level(nn.Module):
         width = outputs * 2**dimensions - self.averages
         pointwise = nn.Conv3d if dimensions == 3 else nn.Conv2d
         self.look = pointwise((inputs + outputs) * 2**dimensions, channels, 1)
-        shape = {"channels": channels, "blocks": settings.conditioner_blocks, "dimensions": dimensions, "told": told}
+        shape = {"channels": channels, "blocks": settings.conditioner_blocks, "dimensions": dimensions}
+        shape |= {"told": len(settings.told), "smooth": len(settings.told)}
         seen = channels + self.averages
         self.layers = nn.ModuleList([Coupling(width, seen, (EVERY, NONE), "affine", **shape)])
         for index in range(settings.couplings):
@@ -115,11 +118,13 @@ class Level(nn.Module):
 class CouplingFlow(MultiScale):
     """The regression, as a U-Net of its own would be, and the couplings of the residual, level after level."""
 
-    def __init__(self, inputs: int, outputs: int, settings: Flow, told: int = 0) -> None:
-        """Build for so many channels in and out, told so many numbers; at first it is the identity."""
-        super().__init__(inputs, outputs, dimensions=settings.dimensions, told=told, **settings.network.model_dump())
+    def __init__(self, inputs: int, outputs: int, settings: Flow) -> None:
+        """Build for so many channels in and out; at first it is the identity."""
+        told, dimensions = len(settings.told), settings.dimensions
+        shape = {"dimensions": dimensions, "told": told, "smooth": told, **settings.network.model_dump()}
+        super().__init__(inputs, outputs, **shape)
         numbers = range(1, settings.wavelet_levels + 1)
-        self.couplings = nn.ModuleList(Level(number, inputs, outputs, settings, told) for number in numbers)
+        self.couplings = nn.ModuleList(Level(number, inputs, outputs, settings) for number in numbers)
 
     def regress(self, region: Region, like: Tensor) -> Tensor:
         """Return what the couplings are relative to: the mean of the truth, where its distribution is symmetric."""
@@ -176,7 +181,7 @@ class FlowScheme(Scheme):
 
     def build(self) -> nn.Module:
         """Build the flow with fresh weights."""
-        return CouplingFlow(self.features.inputs, self.features.outputs, self.settings, told=self.numbers)
+        return CouplingFlow(self.features.inputs, self.features.outputs, self.settings)
 
     def run(self, number: int, network: nn.Module, region: Region) -> Tensor:
         """Regress and draw noise in the first pass; undo one coupling in every other one."""

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from supercosm.family_settings import Diffusion
-from supercosm.schemes.scheme import OWN_NOISE, Region, Scheme
-from supercosm.schemes.stepping import advance, steps_of, width_of
+from supercosm.schemes.scheme import OWN_NOISE, Region
+from supercosm.schemes.stepping import SteppingScheme, advance
 
 STRETCH = 7.0  # ρ of Karras et al.: how much finer the steps become towards little noise
 CLASSIC_STEPS, CLASSIC_BETA = 1000, (1e-4, 0.02)  # Ho et al. 2020, section 4
@@ -27,53 +27,32 @@ def classic_levels() -> Tensor:
     return torch.sqrt((1 - kept) / kept).float()
 
 
-class DiffusionScheme(Scheme):
+class DiffusionScheme(SteppingScheme):
     """Noise levels from the highest to none."""
 
-    numbers = 1
     settings: Diffusion
-
-    @property
-    def extra_inputs(self) -> int:
-        """The network sees x beside the input."""
-        return self.features.outputs
-
-    @property
-    def passes(self) -> int:
-        """Evaluations of the network for one sample."""
-        return self.settings.evaluations
-
-    @property
-    def width(self) -> int:
-        """Channels of the state between passes."""
-        return width_of(self.settings.solver, self.features.outputs)
 
     def levels(self) -> list[float]:
         """Return the noise levels σ of the steps, the last one none."""
-        steps = steps_of(self.settings.solver, self.passes)
         least, most = self.settings.noise_levels
         if self.settings.target == "noise":
             known = classic_levels()
-            index = torch.linspace(CLASSIC_STEPS - 1, 0, steps).round().long()
+            index = torch.linspace(CLASSIC_STEPS - 1, 0, self.steps).round().long()
             return [*(float(known[i]) for i in index), 0.0]
-        position = torch.linspace(0, 1, steps, dtype=torch.float64)
+        position = torch.linspace(0, 1, self.steps, dtype=torch.float64)
         ends = most ** (1 / STRETCH), least ** (1 / STRETCH)
         return [*((ends[0] + position * (ends[1] - ends[0])) ** STRETCH).tolist(), 0.0]
 
     def denoise(self, network: nn.Module, region: Region, x: Tensor, sigma: Tensor) -> Tensor:
         """Return D(x; σ). sigma: (b,)."""
         s = sigma.view(-1, *(1,) * (x.ndim - 1))
-        seen = torch.cat([region.seen, x * self.shrink(s)], dim=1)
+        seen = torch.cat([region.seen, x / torch.sqrt(1 + s**2)], dim=1)
         said = network(seen, None, region.periodic, self.tell(sigma.log() / 4, region)).float()
         if self.settings.target == "noise":
             return x - s * said
         if self.settings.target == "data":
             return said
         return x / (1 + s**2) + said * s / torch.sqrt(1 + s**2)
-
-    def shrink(self, sigma: Tensor) -> Tensor:
-        """Return the factor that brings noisy data to unit variance."""
-        return 1 / torch.sqrt(1 + sigma**2)
 
     def run(self, number: int, network: nn.Module, region: Region) -> Tensor:
         """Make one evaluation on the way from noise to the sample."""

@@ -11,30 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from supercosm.family_settings import FlowMatching
-from supercosm.schemes.scheme import OWN_NOISE, Region, Scheme
-from supercosm.schemes.stepping import advance, steps_of, width_of
+from supercosm.schemes.scheme import OWN_NOISE, Region
+from supercosm.schemes.stepping import SteppingScheme, advance
 
 
-class FlowMatchingScheme(Scheme):
+class FlowMatchingScheme(SteppingScheme):
     """Steps in t from a start that is a function of the input and of white noise."""
 
-    numbers = 1
     settings: FlowMatching
-
-    @property
-    def extra_inputs(self) -> int:
-        """The network sees x_t beside the input."""
-        return self.features.outputs
-
-    @property
-    def passes(self) -> int:
-        """Evaluations of the network for one sample."""
-        return self.settings.evaluations
-
-    @property
-    def width(self) -> int:
-        """Channels of the state between passes."""
-        return width_of(self.settings.solver, self.features.outputs)
 
     def begin(self, seen: Tensor, white: Tensor) -> Tensor:
         """Return x₀ (b, outputs, …) of the network's input and white noise."""
@@ -54,6 +38,9 @@ class FlowMatchingScheme(Scheme):
         if state is None:
             white = region.noise.fields(OWN_NOISE, self.features.outputs, region.seen)
             state = self.begin(region.seen, white)
-        solver, count = self.settings.solver, steps_of(self.settings.solver, self.passes)
-        times = [step / count for step in range(count + 1)]
-        return advance(solver, number, self.passes, times, lambda x, t: self.outlook(network, region, x, t) - x, state)
+        times = [step / self.steps for step in range(self.steps + 1)]
+
+        def slope(x: Tensor, t: float) -> Tensor:
+            return self.outlook(network, region, x, t) - x
+
+        return advance(self.settings.solver, number, self.passes, times, slope, state)

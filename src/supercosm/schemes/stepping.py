@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from supercosm.schemes.scheme import Scheme
+
 Solver = Literal["euler", "heun", "ddpm"]  # ddpm: steps of a scheme's own, each of one evaluation
 Slope = Callable[[Tensor, float], Tensor]
 
@@ -17,9 +19,30 @@ def steps_of(solver: Solver, passes: int) -> int:
     return (passes + 1) // 2 if solver == "heun" else passes
 
 
-def width_of(solver: Solver, channels: int) -> int:
-    """Return the channels of the state between passes: Heun's holds the point to evaluate and the half-made step."""
-    return 2 * channels if solver == "heun" else channels
+class SteppingScheme(Scheme):
+    """A state of as many channels as the output, moved along times that the network is told."""
+
+    numbers = 1
+
+    @property
+    def extra_inputs(self) -> int:
+        """The network sees the state beside the input."""
+        return self.features.outputs
+
+    @property
+    def passes(self) -> int:
+        """Evaluations of the network for one sample."""
+        return self.settings.evaluations
+
+    @property
+    def width(self) -> int:
+        """Channels between passes: Heun's state holds the point to evaluate and the half-made step."""
+        return self.features.outputs * (2 if self.settings.solver == "heun" else 1)
+
+    @property
+    def steps(self) -> int:
+        """Steps that the evaluations make."""
+        return steps_of(self.settings.solver, self.passes)
 
 
 def advance(solver: Solver, number: int, passes: int, times: Sequence[float], slope: Slope, state: Tensor) -> Tensor:
