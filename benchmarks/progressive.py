@@ -69,7 +69,7 @@ class Study:
         """Return the file of a run, simulated when it is first asked for."""
         path = self.folder / "simulations" / str(seed) / f"{side}.hdf5"
         if not path.exists():
-            *_, found = simulate(self.config(side // 2, side), seed, "high")
+            *_, found = simulate(self.config(side, 2 * side), seed, "low")
             write_snapshot(path, found)
         return path
 

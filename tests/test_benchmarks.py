@@ -37,7 +37,7 @@ def test_consistency(benchmark, boxes, tmp_path):
 
 def test_progressive(benchmark, tmp_path):
     sizes = "--low 8 --box 25 --steps 4 --training 1 --validation 2 --test 3 --channels 4 --crop 16 --probe 2"
-    words = [*sizes.split(), "--seconds", "1", "--at", "0.5", "3.5", "7", "--output", str(tmp_path / "out.ecsv")]
+    words = [*sizes.split(), "--seconds", "0.3", "--at", "0.5", "3.5", "7", "--output", str(tmp_path / "out.ecsv")]
     benchmark("progressive").main(words)
     table = Table.read(tmp_path / "out.ecsv")
     assert list(dict.fromkeys(table["way"])) == ["2 × 2", "direct", "up-sampled", "2 × 2 × 2"]
