@@ -43,10 +43,9 @@ def numbers(told: Sequence[Told], box: Box) -> Tensor:
 
 
 def linear_growth(model: Model, box: Box) -> tuple[float, float]:
-    """Return by what factors linear theory lets displacement and velocity grow from the box's time until today.
+    """Return displacement and velocity of linear theory at a box's time in units of those today, D and a H f D.
 
-    That is D and a H f D over its value today, inverted: both are below one before. Of models not told the scale
-    factor, (1, 1).
+    (1, 1) for a model that is not told the scale factor, whatever the time.
     """
     if "scale_factor" not in model.told:
         return 1.0, 1.0
