@@ -27,8 +27,8 @@ BLOCKS = Posterior(MEAN, 0.16 + 0.09 * (1 + CX) * (1 + CY))  # white noise, and 
 TRUTHS = {"ensemble": KERNEL, "vae": BLOCKS, "flow_matching": KERNEL, "diffusion": KERNEL}
 SETTINGS = {
     "gan": {
-        "adversarial": "non-saturating", "adversarial_weight": 1.0, "loss": {"mse": 1e-3},
-        "penalty": 0.1, "penalty_every": 1, "critic_channels": 8, "critic_learning_rate": 4e-3,
+        "adversarial": "non-saturating", "adversarial_weight": 1.0, "loss": {"mse": 0.01}, "warm_up": 100,
+        "penalty": 0.1, "penalty_every": 1, "critic_channels": 16, "critic_learning_rate": 4e-3,
     },
     "ensemble": {"block": 2},
     "vae": {"latents": 4},
