@@ -203,10 +203,10 @@ def _enough(entry: str, curve: QTable) -> Iterator[str]:
     if good.any():
         first, own = int(np.flatnonzero(good)[0]), curve.meta["own"]
         count = int(curve["evaluations"][first])
+        few = f"{count} evaluation{'s are' if count > 1 else ' is'}"
         yield (
-            f"{entry}: {count} evaluation{'s are' if count > 1 else ' is'} within {100 * GOOD_ENOUGH:.0f} % of the best "
-            f"of those tried in both power and CRPS, at {curve['sampling'][first].value:.3g} busy s a sample on one box "
-            f"(the other numbers here are for {own})."
+            f"{entry}: {few} within {100 * GOOD_ENOUGH:.0f} % of the best of those tried in both power and CRPS, at "
+            f"{curve['sampling'][first].value:.3g} busy s a sample on one box (the other numbers here are for {own})."
         )
     else:
         yield (
