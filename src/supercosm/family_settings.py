@@ -166,7 +166,7 @@ class Diffusion(OwnNoise):
     )
     evaluations: int = Field(9, ge=1, description="network evaluations for one sample; odd for heun")
     noise_levels: list[Annotated[float, Field(gt=0)]] = Field(
-        [0.03, 20.0],
+        [0.05, 7.0],
         min_length=2,
         max_length=2,
         description="least and most noise of a sample on its way [rms residual]; target: noise has its own",
