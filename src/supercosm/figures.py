@@ -5,6 +5,7 @@ Bands span the lowest and highest test seed; dotted lines mark the low run's Nyq
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,7 @@ from matplotlib.patches import Rectangle
 from supercosm.strokes import STYLE, band, is_few_steps, label, mark_nyquist, stroke, ticks_inside
 
 UNITS = {"density": r"$(\mathrm{Mpc}/h)^3$", "displacement": r"$(\mathrm{Mpc}/h)^5$"}
+WIDEST = 7  # panels side by side
 FLOOR = 0.02  # density below which pixels look the same: an empty one has no logarithm
 
 
@@ -35,21 +37,27 @@ def density(panels: Sequence[Panel], box_size: float, zoom: tuple[float, float, 
     """Show slabs of all panels on the last one's colour scale, above their zooms (x, y, side) [Mpc/h]."""
     true = np.log10(np.maximum(panels[-1].slab, FLOOR))
     norm = Normalize(*np.percentile(true, (2, 99.8)))
-    figure = Figure(figsize=(2.3 * len(panels) + 0.8, 5.0), **STYLE)
-    axes = figure.subplots(2, len(panels), squeeze=False)
+    bands = math.ceil(len(panels) / WIDEST)  # pairs of rows, so that many models are still seen
+    columns = math.ceil(len(panels) / bands)
+    figure = Figure(figsize=(2.3 * columns + 0.8, 5.0 * bands), **STYLE)
+    axes = figure.subplots(2 * bands, columns, squeeze=False)
     x, y, side = zoom
-    for column, panel in enumerate(panels):
-        image = _image(axes[0, column], panel.slab, (0, box_size, 0, box_size), norm)
-        _image(axes[1, column], panel.zoom, (x, x + side, y, y + side), norm)
-        axes[0, column].add_patch(Rectangle((x, y), side, side, fill=False, edgecolor="white", linewidth=0.8))
-        axes[0, column].set_title(panel.title, fontsize=10)
-        axes[1, column].set_xlabel("x [Mpc/h]")
-        if column:
-            axes[0, column].set_yticklabels([])
-            axes[1, column].set_yticklabels([])
-    axes[0, 0].set_ylabel("y [Mpc/h]")
-    axes[1, 0].set_ylabel("y [Mpc/h]")
-    figure.colorbar(image, ax=axes, label=r"$\log_{10}(1+\delta)$", shrink=0.8, extend="both", pad=0.01)
+    for number, panel in enumerate(panels):
+        pair, column = divmod(number, columns)
+        above, below = axes[2 * pair, column], axes[2 * pair + 1, column]
+        image = _image(above, panel.slab, (0, box_size, 0, box_size), norm)
+        _image(below, panel.zoom, (x, x + side, y, y + side), norm)
+        above.add_patch(Rectangle((x, y), side, side, fill=False, edgecolor="white", linewidth=0.8))
+        above.set_title(panel.title, fontsize=10)
+        below.set_xlabel("x [Mpc/h]")
+        for ax in (above, below):
+            if column:
+                ax.set_yticklabels([])
+            else:
+                ax.set_ylabel("y [Mpc/h]")
+    for ax in axes[-2:, len(panels) - columns * (bands - 1) :].flat:
+        ax.set_axis_off()
+    figure.colorbar(image, ax=axes, label=r"$\log_{10}(1+\delta)$", shrink=0.8 / bands, extend="both", pad=0.01)
     return figure
 
 
