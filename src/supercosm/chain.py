@@ -17,6 +17,7 @@ from supercosm.errors import ConfigurationError, SupercosmError
 from supercosm.journal import Journal
 from supercosm.metering import Cost
 from supercosm.model import Model
+from supercosm.progress import silent
 from supercosm.sampler import Link, Sampler, check_snapshot
 from supercosm.snapshot import Snapshot
 
@@ -49,7 +50,7 @@ class Chain:
     @property
     def device(self) -> torch.device:
         """Where models compute: baselines do without a GPU."""
-        found = [next(model.network.parameters()).device for model in self.models if not isinstance(model, Baseline)]
+        found = [model.device for model in self.models if not isinstance(model, Baseline)]
         return found[0] if found else torch.device("cpu")
 
     def sampler(self, seed: int, notes: Notes | None = None) -> Sampler:
@@ -59,7 +60,7 @@ class Chain:
             journal = None if notes is None else Journal(notes[0] / str(number), notes[1])
             sampler = Sampler(snapshot, model, options, Link(number, self.low, journal))
             if number + 1 < len(self.models):
-                snapshot = sampler.snapshot_of(_silent)
+                snapshot = sampler.snapshot_of(silent)
                 self._voice_doubts(number + 1, snapshot)
         return sampler
 
@@ -102,7 +103,3 @@ class Chain:
 
 def _factor(model: Model | Baseline) -> int:
     return model.factor if isinstance(model, Baseline) else model.card.factor
-
-
-def _silent() -> None:
-    """Show no progress."""

@@ -91,6 +91,11 @@ class Model:
         """Return the encoder and decoder of its fields."""
         return Features(self.card.settings, self.high_spacing, self.card.scales)
 
+    @property
+    def device(self) -> torch.device:
+        """Where its network computes."""
+        return next(self.network.parameters()).device
+
     def scheme(self) -> Scheme:
         """Return the way in which it makes samples."""
         return scheme_of(self.card.settings, self.features())

@@ -65,7 +65,7 @@ class Sampler:
         self.white = not self.baseline and self.settings.needs_white
         self.white_seed = options.seed if link.number == 0 else key_of(options.seed, LINK, link.number)
         self.scheme = None if self.baseline else model.scheme()
-        self.device = torch.device("cpu") if self.baseline else next(model.network.parameters()).device
+        self.device = torch.device("cpu") if self.baseline else model.device
         self.units = (1.0, 1.0) if self.baseline else units(self.settings, snapshot)
         self.phases = choose_phases(self.origin, model, options)
         self.tile, halo = choose_tile(self.low, model, options)
@@ -214,7 +214,7 @@ class Sampler:
         small, state = fields
         if self.baseline:
             return move_linearly(low, small, self.snapshot)
-        features = self.model.features()
+        features = self.scheme.features
         noise = CellNoise([self.white_seed], [origin], self.high) if self.white else None
         exact = (
             torch.backends.cudnn.flags(enabled=True, allow_tf32=False) if self.device.type == "cuda" else nullcontext()

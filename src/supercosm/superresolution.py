@@ -24,7 +24,7 @@ from supercosm.fields import DensityField, write_density
 from supercosm.files import sha256
 from supercosm.metering import Meter
 from supercosm.model import Model, load_model
-from supercosm.progress import progress
+from supercosm.progress import progress, silent
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, lattice_positions, read_snapshot, snapshot_writer
 
@@ -49,11 +49,7 @@ def superresolve(
     models = [model] if isinstance(model, Model | Baseline) else list(model)
     options = Options(phases=phases, seed=seed, tile=tile, override=override, consistency=consistency)
     sampler = Chain(snapshot, models, options).sampler(seed)
-    return sampler.density_field(_silent) if sampler.density else sampler.snapshot_of(_silent)
-
-
-def _silent() -> None:
-    """Show no progress."""
+    return sampler.density_field(silent) if sampler.density else sampler.snapshot_of(silent)
 
 
 def superresolve_file(

@@ -105,6 +105,9 @@ def test_figures_survive_what_is_missing(table):
     bare = table[:3].copy()
     for name in bare.colnames[4:]:
         bare[name] = np.full(3, np.nan) * (bare[name].unit or 1)
-    choicefigures.radar(bare, ORDER)
-    choicefigures.cost(bare, ORDER, {})
-    choicefigures.calibration(bare, ORDER)
+    drawn = [
+        choicefigures.radar(bare, ORDER),
+        choicefigures.cost(bare, ORDER, {}),
+        choicefigures.calibration(bare, ORDER),
+    ]
+    assert all(figure.axes for figure in drawn)
