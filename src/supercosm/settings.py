@@ -138,7 +138,8 @@ class Evaluation(Settings):
     evaluations: list[Annotated[int, Field(ge=1)]] = Field(
         [1, 2, 4, 8, 16],
         min_length=1,
-        description="network evaluations per sample that iterative families are tried with; made odd for heun",
+        description="network evaluations per sample that iterative families are tried with; made odd for heun of a "
+        "diffusion",
     )
 
 
