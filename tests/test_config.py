@@ -29,9 +29,9 @@ def shipped(overlay=None):
 
 @pytest.mark.parametrize("overlay", [None, *OVERLAYS])
 def test_shipped_configurations_are_valid(overlay):
-    config = shipped(overlay)
+    config, own = shipped(overlay), () if overlay == "paper" else ("ensemble",)
     assert config.name == (overlay or "laptop")
-    assert {model.family for model in config.models.values()} == {"unet", "gan"}
+    assert {model.family for model in config.models.values()} == {"unet", "gan", *own}
     content = yaml.safe_load(BASE.read_text())
     if overlay:
         content = merge(content, yaml.safe_load((ROOT / "config" / f"{overlay}.yaml").read_text()))
@@ -122,6 +122,7 @@ def test_entries_of_the_laptop_run():
         ("unet", "known", 1),
         ("unet-drawn", "drawn", 8),
         ("gan", "drawn", 8),
+        ("ensemble", "drawn", 8),
     ]
 
 
@@ -298,7 +299,9 @@ def test_the_paper_trains_alike_at_both_redshifts(early, late):
 
 
 def test_null_takes_a_model_or_a_loss_term_away():
-    config = load_config([BASE], json.dumps({"models": {"gan": None, "unet": {"loss": {"density": None}}}}))
+    config = load_config(
+        [BASE], json.dumps({"models": {"gan": None, "ensemble": None, "unet": {"loss": {"density": None}}}})
+    )
     assert list(config.models) == ["unet"]
     assert config.models["unet"].loss == {"mse": 1.0}
 
