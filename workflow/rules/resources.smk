@@ -48,8 +48,8 @@ def universe_minutes(task):
 
 
 def relative_cost(model):
-    """Return the cost of one evaluation of a model's network, relative to 32 channels, the laptop run's."""
-    return (model.network.channels / 32) ** 2
+    """Return the cost of one evaluation of a model's network, relative to 32 channels, the laptop run's; one at least."""
+    return max(1.0, (model.network.channels / 32) ** 2)
 
 
 def sampling_minutes(wildcards, attempt):
