@@ -61,7 +61,7 @@ class History(Callback):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the rows of an interrupted training."""
         self.rows, self.seconds = list(state["rows"]), float(state["seconds"])
-        self._earlier = float(state["spent"])
+        self._earlier = float(state.get("spent", 0.0))  # not kept by earlier versions
 
     def on_train_start(self, *_: Any) -> None:
         """Start the clock of an epoch that goes on."""

@@ -123,7 +123,7 @@ def _steps_done(checkpoint: Path, training: Training) -> int:
     """Return how many steps a checkpoint holds, none where it is missing."""
     if not checkpoint.exists():
         return 0
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["loops"]["fit_loop"]
+    state = WholeCheckpoints().load_checkpoint(checkpoint, weights_only=True)["loops"]["fit_loop"]
     epochs = int(state["epoch_progress"]["current"]["processed"])
     if epochs == int(state["epoch_progress"]["current"]["ready"]):  # it was written at the end of an epoch
         return epochs * training.validate_every

@@ -1,5 +1,5 @@
-# What a job asks a scheduler for, as functions of the size of the run. Fitted to the benchmarks of runs with 32³, 64³ and
-# 128³ particles, with room: about twice the memory, four times the time. Another attempt gets twice as much.
+# What a job asks a scheduler for, as functions of the size of the run. Fitted to the benchmarks of runs with 32³, 64³
+# and 128³ particles, with room: about twice the memory, four times the time. Another attempt gets twice as much.
 from shutil import which
 
 MILLIONS = CONFIG.simulation.high**3 / 1e6  # high-resolution particles
@@ -48,7 +48,7 @@ def universe_minutes(task):
 
 
 def relative_cost(model):
-    """Return the cost of one evaluation of a model's network, relative to 32 channels, the laptop run's; one at least."""
+    """Return the cost of one evaluation of a model's network, relative to 32 channels, and one at least."""
     return max(1.0, (model.network.channels / 32) ** 2)
 
 
@@ -72,7 +72,7 @@ def study_minutes(wildcards, attempt):
 
 
 def fitting_minutes(model, attempt):
-    """Return the run-time limit of a training [min]: 1 s for a million cells of crops; a GPU is twenty times as fast."""
+    """Return the run-time limit of a training [min]: 1 s for a million cells of crops, on a GPU a twentieth."""
     training = model.training
     cells = training.steps * training.batch * training.crop**model.dimensions / 1e6
     speed = 20 if CONFIG.device != "cpu" else 1

@@ -56,8 +56,8 @@ class Family(lightning.LightningModule):
         checkpoint["means"] = self.means.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take up the means of the epoch that was interrupted."""
-        self.means.load_state_dict(checkpoint["means"])
+        """Take up the means of the epoch that was interrupted; at the end of one there are none."""
+        self.means.load_state_dict(checkpoint.get("means", Means().state_dict()))
 
     def loss(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
         """Return what is made small for a batch of crops; its random numbers are those of `seed` and what follows.
