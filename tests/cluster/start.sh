@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Start a SLURM cluster for tests: this machine as its one node, with two stand-in GPUs, all on loopback.
+# Start a SLURM cluster for tests: this machine as its one node, with two stand-in GPUs, all on loopback. It is told to have
+# four cores and 16 GB, whatever it has: what is tested asks for more than it takes.
 #     tests/cluster/start.sh FOLDER [PORT]
 # Needs root and `apt-get install --no-install-recommends slurm-wlm munge`, but neither systemd, cgroups nor a database.
 # State, logs and process ids go to FOLDER; the configuration must lie in /etc/slurm, because job steps are started without
@@ -53,7 +54,8 @@ KillWait=10
 JobRequeue=1
 ReturnToService=2
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo) Gres=gpu:none:2
+SlurmdParameters=config_overrides
+NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=16000 Gres=gpu:none:2
 PartitionName=cpu Nodes=$host Default=YES
 PartitionName=gpu Nodes=$host
 CONF
