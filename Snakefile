@@ -8,14 +8,20 @@ min_version("9.25")
 configfile: "config/config.yaml"
 
 
-# Acts only with `--software-deployment-method apptainer`; by default, rules run what pip installed.
-container: "docker://ghcr.io/supercosm/supercosm:0.1.0"
+# Acts only with `--software-deployment-method apptainer`, on an image that you build from container/supercosm.def; by
+# default, rules run what pip installed.
+container: "container/supercosm.sif"
 
 
 report: "workflow/report/workflow.rst"
 
 
+# A scheduler asks all processes of a job to stop: the shell waits for its command, which may have something to keep.
+shell.prefix("set -euo pipefail; trap : TERM USR1; ")
+
+
 include: "workflow/rules/common.smk"
+include: "workflow/rules/resources.smk"
 
 
 pathvars:

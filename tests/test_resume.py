@@ -13,7 +13,7 @@ from learning import TEST_SEED, random_model
 
 from supercosm import cli
 from supercosm.choices import Options
-from supercosm.errors import DataError
+from supercosm.errors import DataError, StoppedError
 from supercosm.files import locked
 from supercosm.metering import read_costs
 from supercosm.sampler import Sampler
@@ -135,6 +135,30 @@ def test_killed_sampling_ends_with_the_same_bits(
     assert len(evaluations.calls) == left
     assert found == undisturbed(name)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize(
+    ("name", "when", "left"),
+    [("flow", 24 + 14, 8), ("white", 2, 8 + 4), ("slabs", 4 + 3, 1)],  # the row of tiles under way is finished
+)
+def test_sampling_that_is_asked_to_stop_goes_on_after_the_row(
+    tmp_path, sample, undisturbed, evaluations, monkeypatch, name, when, left
+):
+    honest = Sampler._apply
+
+    def asking(self, *arguments):
+        if len(evaluations.calls) + 1 == when:
+            signal.raise_signal(signal.SIGTERM)
+        return honest(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Sampler, "_apply", asking)
+        with pytest.raises(StoppedError, match="stopped by SIGTERM; the same command goes on"):
+            sample(name, tmp_path, checkpoints=tmp_path / "checkpoints")
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
+    evaluations.calls.clear()
+    assert sample(name, tmp_path, checkpoints=tmp_path / "checkpoints") == undisturbed(name)
+    assert len(evaluations.calls) == left
 
 
 def test_a_resumed_sample_costs_what_all_its_runs_did(tmp_path, sample, evaluations):

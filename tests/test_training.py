@@ -15,7 +15,8 @@ from learning import DEFAULTS, TRAINING, configuration, random_model, small_fami
 from supercosm import training
 from supercosm.callbacks import WholeCheckpoints
 from supercosm.cellnoise import CellNoise
-from supercosm.errors import DataError
+from supercosm.errors import DataError, StoppedError
+from supercosm.families import Family
 from supercosm.files import locked, sha256
 from supercosm.model import WEIGHTS, load_model
 from supercosm.schemes import Region
@@ -31,13 +32,14 @@ CASES = {
     "slabs": {"fields": "density", "dimensions": 2, "noise": "white", "training": {"batch": 2}},
 }
 
-# runs a training as a process of its own, and kills it while it writes the checkpoint of a given number
+# runs `supercosm train` as a process of its own, and kills it while it writes the checkpoint of a given number, or asks
+# it to stop in the step of a given number
 CHILD = """
 import json, os, signal, sys
 from pathlib import Path
+from supercosm import cli, training
 from supercosm.callbacks import WholeCheckpoints
-from supercosm.config import check
-from supercosm.training import train
+from supercosm.families import Family
 
 config, data, folder, checkpoints, how, when = json.loads(sys.argv[1])
 count, save = 0, WholeCheckpoints.save_checkpoint
@@ -56,11 +58,22 @@ def dying(self, content, path, storage_options=None):
     save(self, content, path, storage_options)
     if count == when and how == "after saving":
         os.kill(os.getpid(), signal.SIGKILL)
-    if count == when and how == "terminate":
-        os.kill(os.getpid(), signal.SIGTERM)
 
+def asking(self, *arguments):
+    follow(self, *arguments)
+    if self.global_step == when:
+        os.killpg(0, signal.SIGTERM)
+
+follow = Family.on_train_batch_end
+if how == "ask":
+    Family.on_train_batch_end = asking
+if how == "ask, with workers":
+    training.WORKERS, Family.on_train_batch_end = {"cpu": 2}, asking
 WholeCheckpoints.save_checkpoint = dying
-train(check(config), "model", data, Path(folder), Path(checkpoints))
+files = [f"--{role}={path}" for role, paths in zip(("training", "validation"), data) for path in paths]
+sys.argv = ["supercosm", "train", "model", *files, "--output", folder, "--checkpoints", checkpoints]
+sys.argv += ["--settings", json.dumps(config)]
+cli.main()
 """
 
 
@@ -77,12 +90,14 @@ def run(config, boxes, root, start=None):
     return root / "model"
 
 
-def start_child(config, boxes, root, how="", when=0):
+def start_child(config, boxes, root, how="", when=0, **variables):
     data = [[str(path) for path in paths] for paths in boxes.data]
     job = [config.model_dump(mode="json"), data, str(root / "model"), str(root / "checkpoints"), how, when]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads()), **variables}
     command = [sys.executable, "-c", CHILD, json.dumps(job)]
-    return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, cwd=root)
+    return subprocess.Popen(
+        command, env=environment, stderr=subprocess.PIPE, text=True, cwd=root, start_new_session=True
+    )
 
 
 @pytest.fixture(scope="module")
@@ -133,12 +148,57 @@ def test_a_killed_training_ends_with_the_numbers_of_one_that_never_was(boxes, tm
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [".lock"]
 
 
-def test_a_terminated_training_says_so_and_goes_on_when_asked_again(boxes, tmp_path, finished):
-    process = start_child(settings("white"), boxes, tmp_path, "terminate", 1)
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGTERM, errors
+@pytest.mark.parametrize("how", ["ask", "ask, with workers"])
+def test_a_training_that_is_asked_to_stop_says_so_and_goes_on_when_asked_again(boxes, tmp_path, finished, how):
+    """The signal goes to the whole group, as a scheduler sends it, and so to the processes that read crops."""
+    process = start_child(settings("white"), boxes, tmp_path, how, 3)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 75, errors
+    last = errors.splitlines()[-1]
+    assert last == "supercosm: training was stopped by SIGTERM after 3 of 6 steps; the same command goes on from there"
     folder = run(settings("white"), boxes, tmp_path)
     assert sha256(folder / WEIGHTS) == sha256(finished("white") / WEIGHTS)
+    assert without_times(rows_of(folder)) == without_times(rows_of(finished("white")))
+
+
+@pytest.mark.parametrize("name", [name for name in CASES if name != "white ensemble"])
+def test_a_training_stopped_between_any_two_steps_ends_with_the_same_numbers(
+    boxes, tmp_path, monkeypatch, finished, name
+):
+    """Twice in one epoch, at the end of one, in another, and after the last step, which changes nothing."""
+    config = settings(name, training={"validate_every": 3})
+    expected = run(config, boxes, tmp_path / "expected")
+    follow = Family.on_train_batch_end
+
+    def asking(self, *arguments):
+        follow(self, *arguments)
+        step = len(steps) + 1
+        steps.append(step)
+        if step in (1, 2, 3, 5, 6):
+            signal.raise_signal(signal.SIGUSR1)
+
+    steps = []
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+    monkeypatch.setattr(Family, "on_train_batch_end", asking)
+    for step in (1, 2, 3, 5):
+        with pytest.raises(StoppedError, match=f"stopped by SIGUSR1 after {step} of 6 steps"):
+            run(config, boxes, tmp_path)
+    folder = run(config, boxes, tmp_path)
+    assert steps == [1, 2, 3, 4, 5, 6], "no step is made twice"
+    assert (folder / WEIGHTS).read_bytes() == (expected / WEIGHTS).read_bytes()
+    assert without_times(rows_of(folder)) == without_times(rows_of(expected))
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
+
+
+def test_a_task_of_several_in_a_slurm_job_waits_for_no_other(boxes, tmp_path, finished):
+    """Where SLURM starts several tasks, or an interactive job has room for them, each is a training of its own."""
+    job = {"JOB_ID": "7", "JOB_NAME": "train", "JOB_NODELIST": "localhost", "NODELIST": "localhost", "NNODES": "2"}
+    job |= {"NTASKS": "4", "NTASKS_PER_NODE": "2", "PROCID": "3", "LOCALID": "1", "NODEID": "1"}
+    variables = {f"SLURM_{name}": value for name, value in job.items()}
+    process = start_child(settings("white"), boxes, tmp_path, **variables)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert sha256(tmp_path / "model" / WEIGHTS) == sha256(finished("white") / WEIGHTS)
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(boxes, tmp_path, finished):
@@ -217,7 +277,7 @@ def test_a_damaged_checkpoint_is_found(tmp_path):
         WholeCheckpoints().load_checkpoint(path)
     path.write_bytes(content[:100])
     with pytest.raises(DataError, match="is damaged"):
-        WholeCheckpoints().load_checkpoint(path)
+        training._steps_done(path, settings("white").models["model"].training)
 
 
 def test_two_trainings_on_the_same_checkpoints_are_refused(boxes, tmp_path):

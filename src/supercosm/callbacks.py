@@ -14,10 +14,11 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from supercosm.config import AnyModel
-from supercosm.errors import DataError
+from supercosm.errors import DataError, StoppedError
 from supercosm.families import Family
 from supercosm.files import whole
-from supercosm.history import COLUMNS, write_history
+from supercosm.history import write_history
+from supercosm.stopping import Request
 
 log = logging.getLogger("supercosm")
 
@@ -49,29 +50,35 @@ class History(Callback):
         """`path`: the file that follows the training."""
         self.settings, self.path = settings, path
         self.rows: list[dict[str, float]] = []
-        self.seconds = 0.0
+        self.seconds = 0.0  # of the epochs that are finished
+        self._earlier = 0.0  # of the epoch under way, before it was interrupted
         self._since = time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""
-        return {"rows": self.rows, "seconds": self.seconds}
+        return {"rows": self.rows, "seconds": self.seconds, "spent": self._spent()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take up the rows of an interrupted training."""
         self.rows, self.seconds = list(state["rows"]), float(state["seconds"])
+        self._earlier = float(state.get("spent", 0.0))  # not kept by earlier versions
 
-    def on_train_epoch_start(self, trainer: lightning.Trainer, *_: Any) -> None:
-        """Start the clock, and forget the last epoch's values: not every epoch measures them all."""
+    def on_train_start(self, *_: Any) -> None:
+        """Start the clock of an epoch that goes on."""
         self._since = time.monotonic()
-        trainer.callback_metrics.clear()
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        """Start the clock of a new epoch; one that goes on is not started again."""
+        self._earlier, self._since = 0.0, time.monotonic()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, family: Family) -> None:
         """Add a row and write the file."""
         training = self.settings.training
-        spent = time.monotonic() - self._since
+        spent = self._spent()
         self.seconds += spent
+        self._earlier, self._since = 0.0, time.monotonic()  # what is saved now has spent nothing on the next epoch
         step = (trainer.current_epoch + 1) * training.validate_every
-        measured = {k: float(v) for k, v in trainer.callback_metrics.items() if k in COLUMNS}
+        measured = family.means.take()
         row = {
             "step": step,
             "seconds": round(self.seconds, 2),
@@ -92,3 +99,30 @@ class History(Callback):
                 f"the training loss became {row['train_loss']} before step {step}; lower training.learning_rate "
                 f"({training.learning_rate:g}) or the adversarial weight, then run again"
             )
+
+    def _spent(self) -> float:
+        """Return the seconds of the epoch under way."""
+        return self._earlier + time.monotonic() - self._since
+
+
+class StopWhenAsked(Callback):
+    """Between two steps, once the process was asked to stop: write a checkpoint and end the training."""
+
+    def __init__(self, checkpoint: Path, request: Request) -> None:
+        """`checkpoint`: the file that the same training goes on from."""
+        self.checkpoint, self.request = checkpoint, request
+
+    def on_train_start(self, *_: Any) -> None:
+        """Take signals back from Lightning, which ends on SIGTERM without a checkpoint."""
+        self.request.catch()
+
+    def on_train_batch_start(self, trainer: lightning.Trainer, family: Family, batch: Any, index: int) -> None:
+        """Raise StoppedError if asked to. At the start of an epoch the checkpoint of the one before holds it all."""
+        if self.request.signal is None:
+            return
+        if index > 0:
+            trainer.save_checkpoint(self.checkpoint)
+        raise StoppedError(
+            f"training was stopped by {self.request.signal.name} after {family.step_number(index)} of "
+            f"{family.settings.training.steps} steps; the same command goes on from there"
+        )

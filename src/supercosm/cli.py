@@ -14,8 +14,9 @@ import typer
 
 from supercosm import choosing, classifying, compressing, judging
 from supercosm.config import BASELINES, Config, load_config
-from supercosm.errors import ConfigurationError, SupercosmError
+from supercosm.errors import ConfigurationError, StoppedError, SupercosmError
 from supercosm.options import Cost, Files, Json, Output
+from supercosm.stopping import EXIT_CODE
 from supercosm.threads import two_threads_at_least
 
 app = typer.Typer(
@@ -223,13 +224,18 @@ def _check_model(config: Config, model: str, start: Path | None) -> None:
 
 
 def main() -> None:
-    """Run the command; a mistake of the user ends it with one sentence on standard error and exit code 1."""
+    """Run the command; a mistake of the user ends it with one sentence on standard error and exit code 1.
+
+    What was asked to stop and can go on later ends with a sentence, too, and exit code 75.
+    """
     if "OMP_NUM_THREADS" in os.environ:  # Snakemake says there how many threads a job may take; numba looks elsewhere
         os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
     logging.basicConfig(format="%(message)s")
     logging.getLogger("supercosm").setLevel(logging.INFO)
     try:
         app()
+    except StoppedError as error:
+        _fail(error, EXIT_CODE)
     except SupercosmError as error:
         _fail(error)
     except OSError as error:
@@ -252,9 +258,9 @@ def _explain(error: OSError) -> Any:
     return f"{error.filename}: {error.strerror}; check the path and the permissions"
 
 
-def _fail(reason: Any) -> None:
+def _fail(reason: Any, code: int = 1) -> None:
     print("supercosm:", " ".join(str(reason).split()), file=sys.stderr)
-    sys.exit(1)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -199,20 +199,21 @@ def transform(field: Tensor, axes: Sequence[int], flips: Sequence[bool]) -> Tens
 
 
 class StepSampler(torch.utils.data.Sampler[int]):
-    """Indices of one epoch: epoch e of length n takes crops e·n … (e+1)·n − 1."""
+    """Indices of one epoch: epoch e of length n takes crops e·n … (e+1)·n − 1, less those already seen."""
 
-    def __init__(self, length: int) -> None:
-        """`length`: crops per epoch."""
-        self.length, self.epoch = length, 0
+    def __init__(self, length: int, seen: int = 0) -> None:
+        """`length`: crops per epoch. `seen`: crops that an interrupted training has learnt from."""
+        self.length, self.seen = length, seen
+        self.epoch = seen // length
 
     def set_epoch(self, epoch: int) -> None:
         """Move to an epoch; Lightning calls this, after a resume too."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        """Iterate over the crop indices of this epoch."""
-        return iter(range(self.epoch * self.length, (self.epoch + 1) * self.length))
+        """Iterate over the crop indices that are left of this epoch."""
+        return iter(range(max(self.seen, self.epoch * self.length), (self.epoch + 1) * self.length))
 
     def __len__(self) -> int:
-        """Return the crops per epoch."""
+        """Return the crops of a whole epoch, by which progress is counted in one that goes on, too."""
         return self.length

@@ -15,3 +15,7 @@ class DataError(SupercosmError):
 
 class CoverageError(SupercosmError):
     """A snapshot that a model was not trained for."""
+
+
+class StoppedError(SupercosmError):
+    """Work that ended early because the process was asked to stop; the same command goes on from there."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from supercosm.journal import Journal, checksum
 from supercosm.smallscales import scratch_array
+from supercosm.stopping import stop_if_asked
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +44,16 @@ class States:
         return self._journal is not None and self._journal.has(number, first)
 
     def put(self, number: int, first: int, fields: np.ndarray) -> None:
-        """Write planes (channels, planes, …) from `first` on that pass `number` has made."""
+        """Write planes (channels, planes, …) from `first` on that pass `number` has made.
+
+        With a journal, raises StoppedError afterwards if the process was asked to stop.
+        """
         array = self._arrays[self._name(number)]
         array[:, first : first + fields.shape[1]] = fields
         if self._journal:
             array.flush()
             self._journal.note(number, first, fields)
+            stop_if_asked()
 
     def planes(self, number: int, first: int, count: int) -> Tensor:
         """Return planes first…first+count, periodic, of what pass `number` has made."""

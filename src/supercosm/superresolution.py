@@ -27,6 +27,7 @@ from supercosm.model import Model, load_model
 from supercosm.progress import progress, silent
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, lattice_positions, read_snapshot, snapshot_writer
+from supercosm.stopping import stoppable
 
 __all__ = ["Baseline", "Options", "load_model", "superresolve", "superresolve_file"]
 
@@ -65,7 +66,7 @@ def superresolve_file(
 
     Snapshots are written slab by slab, whole or not at all. `factor` is needed for baselines only. cost: file for what
     each sample cost. checkpoints: folder from which the same call goes on when it was killed; samples are kept there
-    until all are done.
+    until all are done, and SIGTERM or SIGUSR1 raise StoppedError after the row of tiles under way.
     """
     low = read_snapshot(snapshot)
     sources = [source] if isinstance(source, Path | str) else source
@@ -74,7 +75,7 @@ def superresolve_file(
         write_samples(low, models, outputs, options).write(cost)
         return
     chain, meter = _prepare(low, models, options)
-    with checkpoints_in(checkpoints, _fingerprint(snapshot, chain)) as kept:
+    with checkpoints_in(checkpoints, _fingerprint(snapshot, chain)) as kept, stoppable():
         for number in range(len(outputs)):
             kept.make(number, meter, partial(_write, chain, options.seed + number))
         kept.publish([Path(output) for output in outputs])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -14,12 +13,11 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
-from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch.utils.data import DataLoader, Subset
 
-from supercosm.callbacks import History, WholeCheckpoints
+from supercosm.callbacks import History, StopWhenAsked, WholeCheckpoints
 from supercosm.config import AnyModel, Config, Training
 from supercosm.crops import Crops, StepSampler, check_files
 from supercosm.device import choose_device
@@ -33,6 +31,7 @@ from supercosm.losscurve import loss_curve
 from supercosm.model import ModelCard, load_model, save_model
 from supercosm.pairs import CHUNK, PairFile
 from supercosm.provenance import provenance
+from supercosm.stopping import stoppable
 from supercosm.told import describe_today, numbers
 
 log = logging.getLogger("supercosm")
@@ -55,7 +54,8 @@ def train(
     """Train the named model on pair files (training, validation) and write its model folder.
 
     Interrupted, the same call goes on from the last checkpoint and ends with the same numbers; checkpoints of
-    other settings or data are discarded. `start`: model folder that a warm start takes its weights from.
+    other settings or data are discarded. SIGTERM and SIGUSR1 end it after the step under way, with a checkpoint: it
+    then raises StoppedError. `start`: model folder that a warm start takes its weights from.
     """
     settings = config.models[name]
     training, validation = ([PairFile(path) for path in paths] for paths in data)
@@ -87,44 +87,47 @@ def _fit(
     crops = Crops(data[0], family.settings, unit, seed=training.seed, augment=True)
     held_out = Crops(data[1], family.settings, unit, seed=VALIDATION_STREAM, augment=False)
     workers = WORKERS[device.type]
-    sampler = StepSampler(training.validate_every * training.batch)
-    sampler.set_epoch(_epochs_done(last))  # workers draw ahead, before Lightning tells the epoch
+    sampler = StepSampler(training.validate_every * training.batch, _steps_done(last, training) * training.batch)
     loader = DataLoader(crops, training.batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
     judge = DataLoader(Subset(held_out, range(VALIDATION_CROPS * len(_times(data[1])))), 1)
     keep = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     _quiet()
-    trainer = lightning.Trainer(
+    if last.exists():
+        log.info("resuming from %s", last)
+    with stoppable() as request:
+        callbacks = [history, keep, StopWhenAsked(last, request)]
+        trainer = _trainer(training, device, callbacks)
+        try:
+            trainer.fit(family, loader, judge, ckpt_path=last if last.exists() else None, weights_only=True)
+        except SystemExit:  # what Lightning makes of Ctrl-C
+            raise KeyboardInterrupt from None
+
+
+def _trainer(training: Training, device: torch.device, callbacks: list[Callback]) -> lightning.Trainer:
+    return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
         devices=1,
         precision="bf16-mixed" if uses_bfloat16(training, device) else "32-true",
         max_epochs=training.steps // training.validate_every,
-        callbacks=[history, keep],
-        plugins=[
-            WholeCheckpoints(),
-            LightningEnvironment(),
-        ],  # one process, also where SLURM has set its variables
+        callbacks=callbacks,
+        plugins=[WholeCheckpoints(), LightningEnvironment()],  # one process, also where SLURM has set its variables
         logger=False,
         num_sanity_val_steps=0,
         enable_model_summary=False,
         enable_progress_bar=sys.stderr.isatty(),
         log_every_n_steps=1,
     )
-    if last.exists():
-        log.info("resuming from %s", last)
-    try:
-        trainer.fit(family, loader, judge, ckpt_path=last if last.exists() else None, weights_only=True)
-    except SIGTERMException:  # it ends the process with exit code 0, as if the training had been finished
-        raise SystemExit(128 + signal.SIGTERM) from None
-    except SystemExit:  # what Lightning makes of Ctrl-C
-        raise KeyboardInterrupt from None
 
 
-def _epochs_done(checkpoint: Path) -> int:
-    """Return how many epochs a checkpoint holds, none where it is missing."""
+def _steps_done(checkpoint: Path, training: Training) -> int:
+    """Return how many steps a checkpoint holds, none where it is missing."""
     if not checkpoint.exists():
         return 0
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    return int(state["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+    state = WholeCheckpoints().load_checkpoint(checkpoint, weights_only=True)["loops"]["fit_loop"]
+    epochs = int(state["epoch_progress"]["current"]["processed"])
+    if epochs == int(state["epoch_progress"]["current"]["ready"]):  # it was written at the end of an epoch
+        return epochs * training.validate_every
+    return epochs * training.validate_every + int(state["epoch_loop.batch_progress"]["current"]["completed"])
 
 
 def uses_bfloat16(training: Training, device: torch.device) -> bool:
@@ -263,6 +266,8 @@ def _quiet() -> None:
     for message in (
         ".*does not have many workers.*",
         ".*exists and is not empty.*",
+        ".*dataloader is not resumable.*",  # the sampler leaves out what was seen
+        "The `srun` command is available.*",  # a job of one process needs none
         ".*isinstance.treespec.*",
     ):
         warnings.filterwarnings("ignore", message)

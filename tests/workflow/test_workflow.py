@@ -333,9 +333,11 @@ def test_a_bad_configuration_stops_before_anything_runs(tmp_path, content, words
     assert not (tmp_path / "results").exists()
 
 
-def test_a_second_run_on_the_same_results_is_refused(tmp_path):
+@pytest.mark.parametrize("held", ["", "/checkpoints/unet"])
+def test_a_second_run_on_the_same_results_is_refused(tmp_path, held):
+    """Held by a run, or by a job on a cluster that outlived its run."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    with locked(tmp_path / RUN):
+    with locked(f"{tmp_path / RUN}{held}"):
         printed = snakemake(tmp_path, succeeds=False)
-    assert "another process is working in results/smoke" in printed
+    assert f"another process is working in results/smoke{held}; wait" in printed
     assert not (tmp_path / RUN / "simulations").exists()

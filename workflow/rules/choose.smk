@@ -14,15 +14,16 @@ rule evaluations:
         entry=one_of(ITERATIVE),
     threads: 2
     resources:
-        gpu=GPU,
+        gpu=gpus_of_entry,
         mem_mb=box_memory,
-        runtime=minutes(120),
+        runtime=study_minutes,
     params:
         folder=source_of,
         settings=settings("evaluations"),
     shell:
         "supercosm evaluations {input.snapshot:q} --model {params.folder:q} --reference {input.reference:q}"
-        " --output {output:q} --settings {params.settings:q} 2>&1 | tee {log:q}"
+        " --output {output:q} --settings {params.settings:q} 2>&1"
+        " | (trap '' TERM USR1; tee {log:q})"
 
 
 rule families:
@@ -47,7 +48,7 @@ rule families:
         "<results>/benchmarks/families/families.tsv"
     resources:
         mem_mb=box_memory,
-        runtime=minutes(30),
+        runtime=minutes(10, 1.0),
     params:
         results=subpath(output[0], ancestor=2),
         settings=choice_settings(CONFIG),

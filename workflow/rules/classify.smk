@@ -18,9 +18,9 @@ for task in [name for name, task in TASKS.items() if task.kind == "cosmology"]:
             universe=one_of(TASKS[task].cosmologies(CONFIG.cosmology)),
         threads: 2
         resources:
-            gpu=GPU,
+            gpu=gpus,
             mem_mb=universe_memory(task),
-            runtime=minutes(60),
+            runtime=universe_minutes(task),
         params:
             seeds=TASKS[task].seeds.all,
             folder=f"{RESULTS}/classification/universes/{task}/{{universe}}",
@@ -45,9 +45,9 @@ rule superresolve_to_classify:
         entry=one_of(classified_entries(CONFIG)),
     threads: 2
     resources:
-        gpu=GPU,
+        gpu=gpus_of_entry,
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=densities_minutes,
     params:
         source=source_of,
         phases=phases_of,
@@ -77,9 +77,9 @@ rule classify:
         task=one_of(TASKS),
         part=one_of(dict.fromkeys(part for _, part in PARTS)),
     resources:
-        gpu=GPU,
+        gpu=gpus,
         mem_mb=box_memory,
-        runtime=minutes(120),
+        runtime=minutes(60, 2.0),
     params:
         boxes=classified,
         folder=subpath(output.scores, parent=True),

@@ -2,7 +2,6 @@
 import re
 from contextlib import ExitStack
 from pathlib import Path
-from shutil import which
 
 from snakemake.exceptions import WorkflowError
 
@@ -69,14 +68,19 @@ FIGURES = [(section, name) for section, names in figures_of(CONFIG).items() for 
 SUMMARIES = list(tables_of(CONFIG, Path(RESULTS)))
 TAGS = [CONFIG.simulation.tag(a) for a in CONFIG.simulation.scale_factors]
 USED_TAGS = sorted({CONFIG.simulation.tag(entry.scale_factor) for entry in ENTRIES.values()})
-GPU = int(CONFIG.device == "cuda" or (CONFIG.device == "auto" and which("nvidia-smi") is not None))
 RUN = ExitStack()
 
 
 def hold_results():
-    """Refuse a second run on the same results; unlike Snakemake's lock, this one dies with the process."""
+    """Refuse a second run on the same results; unlike Snakemake's lock, this one dies with the process.
+
+    So do jobs of a run that was killed, but on a cluster they live on: their checkpoints are locked.
+    """
     try:
         RUN.enter_context(locked(RESULTS))
+        for lock in Path(RESULTS, "checkpoints").rglob(".lock"):
+            with locked(lock.parent):
+                pass
     except SupercosmError as error:
         raise WorkflowError(str(error)) from None
 
@@ -477,39 +481,3 @@ def cost_files():
     ]
     costs += expand("<results>/costs/superresolved/{entry}/{seed}.json", entry=last, seed=CONFIG.seeds.test)
     return costs + expand("<results>/models/{model}/model.json", model=CONFIG.models)
-
-
-def simulation_memory(wildcards, attempt):
-    """Return the memory of one high-resolution run [MB]: particles at 100 B, force mesh at 24 B a cell."""
-    particles = CONFIG.simulation.high**3
-    cells = particles * CONFIG.simulation.mesh**3
-    return attempt * int(1500 + 1e-4 * particles + 2.4e-5 * cells)
-
-
-def box_memory(wildcards, attempt):
-    """Return the memory of a job that holds a few high-resolution fields [MB]."""
-    return attempt * int(2000 + 2e-4 * CONFIG.simulation.high**3 * max(1, CONFIG.evaluation.mesh**3 / 4))
-
-
-def universe_memory(task):
-    """Return the memory of the simulations of a task that tells cosmologies apart, one after the other [MB]."""
-
-    def megabytes(wildcards, attempt):
-        return attempt * int(1500 + (1e-4 + 2.4e-5 * CONFIG.simulation.mesh**3) * TASKS[task].particles ** 3)
-
-    return megabytes
-
-
-def ensemble_memory(wildcards, attempt):
-    """Return the memory of a job that holds one field of every sample of a box [MB]."""
-    samples = CONFIG.superresolution.samples + CONFIG.audit.universes
-    return box_memory(wildcards, attempt) + attempt * int(2e-5 * samples * CONFIG.simulation.high**3)
-
-
-def minutes(first):
-    """Return a run-time limit [min] that doubles with every attempt."""
-
-    def limit(wildcards, attempt):
-        return first * 2 ** (attempt - 1)
-
-    return limit

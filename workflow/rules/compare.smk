@@ -13,7 +13,7 @@ rule compare:
         entry=one_of(ENTRIES),
     resources:
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=minutes(10, 1.0),
     params:
         settings=settings("compare"),
     shell:
@@ -58,8 +58,9 @@ rule evaluate:
         "<results>/logs/evaluate/evaluate.log",
     benchmark:
         "<results>/benchmarks/evaluate/evaluate.tsv"
+    localrule: True
     resources:
-        mem_mb=2000,
+        mem_mb=table_memory,
         runtime=minutes(10),
     shell:
         "supercosm evaluate {input:q} --output-spectra {output.spectra:q} --output-metrics {output.metrics:q}"

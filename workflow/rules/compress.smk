@@ -16,7 +16,7 @@ rule train_coder:
         coder=one_of(LARGE_CODERS),
     resources:
         mem_mb=box_memory,
-        runtime=minutes(120),
+        runtime=minutes(30, 1.0),
     params:
         training=repeated("--training", "training"),
         validation=repeated("--validation", "validation"),
@@ -43,7 +43,7 @@ rule train_small_coders:
         "<results>/benchmarks/train_small_coders/coders.tsv"
     resources:
         mem_mb=box_memory,
-        runtime=minutes(120),
+        runtime=minutes(60, 1.0),
     params:
         names=SMALL_CODERS,
         training=repeated("--training", "training"),
@@ -71,7 +71,7 @@ rule rate_distortion:
     threads: 2
     resources:
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=minutes(20, 2.0),
     params:
         coders=folders("--coder", "coders"),
         boxes=repeated("--high", "boxes"),
@@ -95,7 +95,7 @@ rule rate_distortion_particles:
     threads: 2
     resources:
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=minutes(20, 2.0),
     params:
         prediction=repeated("--prediction", "prediction"),
         settings=compression_settings(CONFIG, ("lengths",)),
@@ -117,7 +117,7 @@ rule map_latents:
         "<results>/benchmarks/map_latents/{coder}.tsv"
     resources:
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=minutes(20, 1.0),
     params:
         folder=subpath(input.coder, parent=True),
         settings=map_settings(),
@@ -135,8 +135,8 @@ rule check_maps:
     benchmark:
         "<results>/benchmarks/check_maps/sanity.tsv"
     resources:
-        mem_mb=2000,
-        runtime=minutes(30),
+        mem_mb=table_memory,
+        runtime=minutes(10),
     params:
         settings=compression_settings(CONFIG, ("maps",)),
     shell:
@@ -157,7 +157,7 @@ rule show_coders:
         "<results>/benchmarks/show_coders/gallery.tsv"
     resources:
         mem_mb=box_memory,
-        runtime=minutes(30),
+        runtime=minutes(10, 1.0),
     params:
         coders=folders("--coder", "coders"),
         boxes=repeated("--high", "boxes"),

@@ -11,7 +11,7 @@ rule pair:
         "<results>/benchmarks/pair/{seed}{tag}.tsv"
     resources:
         mem_mb=box_memory,
-        runtime=minutes(30),
+        runtime=minutes(10, 1.0),
     params:
         settings=settings("pair"),
     shell:

@@ -79,7 +79,7 @@ rule report:
         "<results>/benchmarks/report/report.tsv"
     resources:
         mem_mb=box_memory,
-        runtime=minutes(30),
+        runtime=minutes(15, 2.0),
     params:
         folder=subpath(output.page, ancestor=2),
         settings=settings("report"),

@@ -10,9 +10,9 @@ rule simulate:
         "<results>/benchmarks/simulate/{seed}.tsv"
     threads: 2
     resources:
-        gpu=GPU,
+        gpu=gpus,
         mem_mb=simulation_memory,
-        runtime=minutes(60),
+        runtime=simulation_minutes,
     params:
         folder=f"{RESULTS}/simulations/{{seed}}",
         settings=settings("simulate"),

@@ -14,7 +14,7 @@ rule measure:
         entry=one_of(name for name, entry in MEASURED.items() if "haloes" in entry.statistics),
     resources:
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=minutes(10, 2.0),
     params:
         folder=subpath(output.haloes, parent=True),
         settings=settings("measure"),
@@ -53,7 +53,7 @@ rule audit:
         entry=one_of(name for name, entry in MEASURED.items() if "halomass" in entry.audits),
     resources:
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=minutes(10, 1.0),
     params:
         folder=subpath(output.environment, parent=True),
         settings=settings("audit"),
@@ -91,7 +91,7 @@ rule calibrate:
         entry=one_of(name for name, entry in MEASURED.items() if entry.calibrated),
     resources:
         mem_mb=ensemble_memory,
-        runtime=minutes(60),
+        runtime=minutes(10, 1.0),
     params:
         folder=subpath(output[0], parent=True),
         universes=repeated("--universe", "universes"),
@@ -111,9 +111,10 @@ rule summarise:
         "<results>/logs/summarise/summarise.log",
     benchmark:
         "<results>/benchmarks/summarise/summarise.tsv"
+    localrule: True
     resources:
-        mem_mb=2000,
-        runtime=minutes(30),
+        mem_mb=table_memory,
+        runtime=minutes(10),
     params:
         results=subpath(output[0], ancestor=2),
         folder=subpath(output[0], parent=True),
@@ -134,8 +135,9 @@ rule cost:
         "<results>/logs/cost/cost.log",
     benchmark:
         "<results>/benchmarks/cost/cost.tsv"
+    localrule: True
     resources:
-        mem_mb=2000,
+        mem_mb=table_memory,
         runtime=minutes(10),
     params:
         results=subpath(output[0], ancestor=2),

@@ -14,9 +14,9 @@ rule superresolve:
         entry=one_of(name for name, entry in ENTRIES.items() if entry.phases != "drawn"),
     threads: 2
     resources:
-        gpu=GPU,
+        gpu=gpus_of_entry,
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=sampling_minutes,
     params:
         source=source_of,
         phases=phases_of,

@@ -20,9 +20,9 @@ rule train:
         "<results>/benchmarks/train/{model}.tsv"
     threads: 2
     resources:
-        gpu=GPU,
-        mem_mb=box_memory,
-        runtime=minutes(720),
+        gpu=gpus,
+        mem_mb=training_memory,
+        runtime=training_minutes,
     params:
         training=repeated("--training", "training"),
         validation=repeated("--validation", "validation"),
@@ -33,4 +33,5 @@ rule train:
     shell:
         "supercosm train {wildcards.model} {params.training:q} {params.validation:q} {params.start:q}"
         " --output {params.folder:q} --checkpoints {params.checkpoints:q}"
-        " --settings {params.settings:q} 2>&1 | tee {log:q}"
+        " --settings {params.settings:q} 2>&1"
+        " | (trap '' TERM USR1; tee {log:q})"

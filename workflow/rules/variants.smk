@@ -11,9 +11,9 @@ rule simulate_shifted:
         variant=one_of(of_kind("shift")),
     threads: 2
     resources:
-        gpu=GPU,
+        gpu=gpus,
         mem_mb=simulation_memory,
-        runtime=minutes(60),
+        runtime=simulation_minutes,
     params:
         folder=subpath(output.low, parent=True),
         settings=variant_settings,
@@ -35,9 +35,9 @@ rule simulate_high:
         variant=one_of(of_kind("steps") + of_kind("universe")),
     threads: 2
     resources:
-        gpu=GPU,
+        gpu=gpus,
         mem_mb=simulation_memory,
-        runtime=minutes(60),
+        runtime=simulation_minutes,
     params:
         folder=subpath(output.high, parent=True),
         small_scales=small_scales_flag,
@@ -62,9 +62,9 @@ rule superresolve_shifted:
         entry=one_of(SHIFTED),
     threads: 2
     resources:
-        gpu=GPU,
+        gpu=gpus_of_entry,
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=sampling_minutes,
     params:
         source=source_of,
         phases=phases_of,
@@ -98,8 +98,9 @@ rule drift:
         "<results>/logs/drift/drift.log",
     benchmark:
         "<results>/benchmarks/drift/drift.tsv"
+    localrule: True
     resources:
-        mem_mb=2000,
+        mem_mb=table_memory,
         runtime=minutes(10),
     shell:
         "supercosm drift {input:q} --output {output:q} > {log:q} 2>&1"
@@ -119,9 +120,9 @@ rule train_skewed:
         "<results>/benchmarks/train_skewed/{skew}.tsv"
     threads: 2
     resources:
-        gpu=GPU,
-        mem_mb=box_memory,
-        runtime=minutes(720),
+        gpu=gpus,
+        mem_mb=skewed_memory,
+        runtime=skewed_minutes,
     params:
         model=CONFIG.audit.skew.model,
         training=repeated("--training", "training"),
@@ -148,9 +149,9 @@ rule superresolve_skewed:
         "<results>/benchmarks/superresolve_skewed/{skew}/{seed}.tsv"
     threads: 2
     resources:
-        gpu=GPU,
+        gpu=gpus,
         mem_mb=box_memory,
-        runtime=minutes(60),
+        runtime=minutes(10, 1.0),
     params:
         source=source_of,
         settings=settings("superresolve"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from supercosm.cellnoise import CellNoise
 from supercosm.config import AnyModel
 from supercosm.crops import Crop
 from supercosm.features import Features
+from supercosm.means import Means
 from supercosm.noise import key_of
 from supercosm.schemes import Region, scheme_of
 
@@ -26,7 +29,7 @@ class Family(lightning.LightningModule):
     def __init__(self, settings: AnyModel, features: Features) -> None:
         """Build the network with weights that depend on `settings.training.seed` alone."""
         super().__init__()
-        self.settings, self.features = settings, features
+        self.settings, self.features, self.means = settings, features, Means()
         torch.manual_seed(settings.training.seed)
         layout = torch.channels_last_3d if settings.dimensions == 3 else torch.channels_last
         self.scheme = scheme_of(settings, features)
@@ -45,8 +48,16 @@ class Family(lightning.LightningModule):
         return self.current_epoch * self.settings.training.validate_every + index
 
     def note(self, batch: int, **values: Tensor) -> None:
-        """Log values whose mean over the epoch goes into the history."""
-        self.log_dict({k: v.detach() for k, v in values.items()}, on_step=False, on_epoch=True, batch_size=batch)
+        """Note values whose mean over the epoch goes into the history."""
+        self.means.add(batch, values)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the means of an epoch that is interrupted."""
+        checkpoint["means"] = self.means.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take up the means of the epoch that was interrupted; at the end of one there are none."""
+        self.means.load_state_dict(checkpoint.get("means", Means().state_dict()))
 
     def loss(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
         """Return what is made small for a batch of crops; its random numbers are those of `seed` and what follows.

@@ -1,0 +1,53 @@
+"""What jobs ask a scheduler for: more for larger runs, a GPU where one is of use, and rules that there are."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PROFILE = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
+
+
+def planned(folder, **content):
+    """Return the resources of one job of every rule that leads to a comparison with a model: {rule: {name: number}}."""
+    shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
+    (folder / "more.yaml").write_text(yaml.safe_dump(content))
+    targets = [f"results/smoke/comparisons/{entry}/4.ecsv" for entry in ("unet", "low")]
+    call = [sys.executable, "-m", "snakemake", "-n", *targets, "-s", ROOT / "Snakefile", "--cores", "2"]
+    call += ["--configfile", "config/smoke.yaml", "more.yaml"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    printed = subprocess.run(call, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    found = {}
+    for block in re.split(r"^(?=\[)", printed, flags=re.M):
+        rule, resources = re.search(r"^rule (\w+):", block, re.M), re.search(r"^    resources: (.+)$", block, re.M)
+        if rule and resources:
+            entry = re.search(r"^    wildcards: .*entry=(\w+)", block, re.M)
+            name = rule[1] + (f" {entry[1]}" if entry else "")
+            found[name] = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", resources[1])}
+    return found
+
+
+def test_larger_runs_ask_for_more_and_those_on_gpus_for_one(tmp_path):
+    small = planned(tmp_path)
+    larger = {"simulation": {"low": 64, "high": 256}, "superresolution": {"tile": 64}, "device": "cuda"}
+    training = {"steps": 8000, "crop": 128, "validate_every": 200}
+    large = planned(tmp_path, **larger, models={"unet": {"training": training}})
+    for job in ("simulate", "pair", "train", "superresolve unet", "compare unet"):
+        for resource in ("mem_mb", "runtime"):
+            assert large[job][resource] > small[job][resource], (job, resource)
+    assert {job for job, found in small.items() if found.get("gpu")} == set()
+    assert {job for job, found in large.items() if found.get("gpu")} == {"simulate", "train", "superresolve unet"}
+
+
+@pytest.mark.parametrize("key", ["groups", "set-threads"])
+def test_the_profile_names_rules_that_there_are(key):
+    text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    rules = {name or other for name, other in re.findall(r"^(?:use rule \w+ as (\w+)|rule (\w+):)", text, re.M)}
+    assert set(PROFILE[key]) <= rules
+    assert set(PROFILE["group-components"]) <= set(PROFILE["groups"].values())

@@ -1,0 +1,133 @@
+# What a job asks a scheduler for, as functions of the size of the run. Fitted to the benchmarks of runs with 32³, 64³
+# and 128³ particles, with room: about twice the memory, four times the time. Another attempt gets twice as much.
+from shutil import which
+
+MILLIONS = CONFIG.simulation.high**3 / 1e6  # high-resolution particles
+LONGEST = 1440  # minutes for the first attempt at a training, which goes on in the next one
+
+
+def gpus(wildcards):
+    """Return the GPUs of a job: one, unless `device: cpu`; with `auto` on this machine, if it has any."""
+    if CONFIG.device == "auto" and workflow.local_exec:
+        return int(which("nvidia-smi") is not None)
+    return int(CONFIG.device != "cpu")
+
+
+def gpus_of_entry(wildcards):
+    """Return the GPUs of a job that applies an entry: baselines need none."""
+    return gpus(wildcards) if ENTRIES[wildcards.entry].model else 0
+
+
+def more(first, attempt):
+    """Return what an attempt gets, twice as much as the one before."""
+    return int(first * 2 ** (attempt - 1))
+
+
+def minutes(start, per_million=0.0):
+    """Return a run-time limit [min]: to get going, and for a million particles."""
+
+    def limit(wildcards, attempt):
+        return more(start + per_million * MILLIONS, attempt)
+
+    return limit
+
+
+def simulation_minutes(wildcards, attempt):
+    """Return the run-time limit of a simulation [min]: 0.4 s a step for a million particles on two cores."""
+    return more(10 + 0.03 * MILLIONS * CONFIG.simulation.steps, attempt)
+
+
+def universe_minutes(task):
+    """Return the run-time limit of the simulations of one class of a task, one after the other [min]."""
+    own = TASKS[task]
+
+    def limit(wildcards, attempt):
+        return more(10 + 3e-8 * own.particles**3 * own.steps * len(own.seeds.all), attempt)
+
+    return limit
+
+
+def relative_cost(model):
+    """Return the cost of one evaluation of a model's network, relative to 32 channels, and one at least."""
+    return max(1.0, (model.network.channels / 32) ** 2)
+
+
+def sampling_minutes(wildcards, attempt):
+    """Return the run-time limit of all samples of a box [min]: 2 s an evaluation for a million particles."""
+    entry = ENTRIES[wildcards.entry]
+    model = CONFIG.models.get(entry.model)
+    work = entry.samples * getattr(model, "evaluations", 1) * relative_cost(model) if model else 1
+    return more(10 + 0.15 * MILLIONS * work, attempt)
+
+
+def densities_minutes(wildcards, attempt):
+    """Return the run-time limit of one sample for each of the boxes that classifiers learn from [min]."""
+    boxes = len(classified_seeds("training") + classified_seeds("validation"))
+    return boxes * sampling_minutes(wildcards, attempt)
+
+
+def study_minutes(wildcards, attempt):
+    """Return the run-time limit of one sample for each number of evaluations that is tried [min]."""
+    return sum(CONFIG.evaluation.evaluations) * sampling_minutes(wildcards, attempt)
+
+
+def fitting_minutes(model, attempt):
+    """Return the run-time limit of a training [min]: 1 s for a million cells of crops, on a GPU a twentieth."""
+    training = model.training
+    cells = training.steps * training.batch * training.crop**model.dimensions / 1e6
+    speed = 20 if CONFIG.device != "cpu" else 1
+    return more(min(20 + 0.15 * cells * relative_cost(model) / speed, LONGEST), attempt)
+
+
+def fitting_memory(model, attempt):
+    """Return the memory of a training [MB]: fields of a box, and on the CPU all that the network has computed."""
+    training = model.training
+    cells = training.batch * training.crop**model.dimensions
+    activations = 1.5e-4 * cells * model.network.channels if CONFIG.device != "cuda" else 0
+    return box_memory(None, attempt) + more(activations, attempt)
+
+
+def training_minutes(wildcards, attempt):
+    return fitting_minutes(CONFIG.models[wildcards.model], attempt)
+
+
+def training_memory(wildcards, attempt):
+    return fitting_memory(CONFIG.models[wildcards.model], attempt)
+
+
+def skewed_minutes(wildcards, attempt):
+    return fitting_minutes(SKEWED[wildcards.skew].models[CONFIG.audit.skew.model], attempt)
+
+
+def skewed_memory(wildcards, attempt):
+    return fitting_memory(SKEWED[wildcards.skew].models[CONFIG.audit.skew.model], attempt)
+
+
+def simulation_memory(wildcards, attempt):
+    """Return the memory of one high-resolution run [MB]: particles at 100 B, force mesh at 24 B a cell."""
+    return more(1500 + (100 + 24 * CONFIG.simulation.mesh**3) * MILLIONS, attempt)
+
+
+def box_memory(wildcards, attempt):
+    """Return the memory of a job that holds a few high-resolution fields [MB]."""
+    return more(2000 + 200 * MILLIONS * max(1, CONFIG.evaluation.mesh**3 / 4), attempt)
+
+
+def universe_memory(task):
+    """Return the memory of the simulations of a task that tells cosmologies apart, one after the other [MB]."""
+
+    def megabytes(wildcards, attempt):
+        return more(1500 + (1e-4 + 2.4e-5 * CONFIG.simulation.mesh**3) * TASKS[task].particles ** 3, attempt)
+
+    return megabytes
+
+
+def ensemble_memory(wildcards, attempt):
+    """Return the memory of a job that holds one field of every sample of a box [MB]."""
+    samples = CONFIG.superresolution.samples + CONFIG.audit.universes
+    return box_memory(wildcards, attempt) + more(20 * samples * MILLIONS, attempt)
+
+
+def table_memory(wildcards, attempt):
+    """Return the memory of a job that reads tables alone [MB]."""
+    return more(1000, attempt)
