@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from supercosm import choosing, classifying, compressing, judging
+from supercosm import choosing, classifying, compressing, importing, judging
 from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, SupercosmError
 from supercosm.options import Cost, Files, Json, Output
@@ -54,6 +54,9 @@ def simulate(
     from supercosm.simulate import simulate_pair
 
     simulate_pair(checked, seed, output, [only] if only else ("low", "high"), small_scales, cost)
+
+
+app.command("import")(importing.import_snapshot)
 
 
 @app.command()

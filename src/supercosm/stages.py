@@ -33,6 +33,7 @@ FIGURES = {  # of statistics, by section of the report; `curves.SHOWN` says what
 WHAT_IS_RUN = ("audit", "cosmology", "models", "pairs", "seeds", "simulation", "superresolution")
 SECTIONS = {
     "simulate": ("cosmology", "device", "simulation"),
+    "import": ("cosmology", "simulation"),
     "pair": ("pairs", "simulation"),
     "train": ("device", "simulation"),
     "superresolve": ("device", "simulation", "superresolution"),
@@ -99,7 +100,8 @@ def figures_of(config: Config) -> dict[str, tuple[str, ...]]:
     audits += ["drift"] if config.audit.shifts and config.audit.seeds and models else []
     audits += ["skew"] if config.audit.skew.model and config.audit.seeds else []
     found["Bias audit"] = tuple(audits)
-    found["Compute for accuracy"] = ("cost",)
+    if config.simulation.external is None:  # what a simulation of another code has cost, nobody told
+        found["Compute for accuracy"] = ("cost",)
     return found
 
 

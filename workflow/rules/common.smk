@@ -136,6 +136,19 @@ def high_snapshot(wildcards):
     return f"<results>/simulations/{wildcards.seed}/high{tag_of(wildcards)}.hdf5"
 
 
+def external_path(wildcards):
+    """Return the path of the user's own snapshot that stands for a simulated one."""
+    number = TAGS.index(wildcards.tag)
+    return str(CONFIG.simulation.external.path(wildcards.resolution, int(wildcards.seed), number))
+
+
+def external_files(wildcards):
+    """Return all files of that snapshot; one sentence says what is wrong with it."""
+    from supercosm.formats import files_of
+
+    return [str(file) for file in checked(files_of, external_path(wildcards))]
+
+
 def model_of(wildcards):
     """Return the files of the model that an entry applies; baselines have none."""
     model = ENTRIES[wildcards.entry].model
@@ -231,7 +244,7 @@ def judgement_tables():
     """Return the tables of evaluation/ beside spectra and metrics."""
     names = [
         *SUMMARIES,
-        "cost",
+        *([] if CONFIG.simulation.external else ["cost"]),
         *(["families"] if CONTENDERS else []),
         *(["drift"] if drift_tables() else []),
     ]
