@@ -71,7 +71,8 @@ def test_random_ids(truth):
     )
 
 
-def test_ids_that_name_the_neighbours_point(truth):
+def test_ids_that_name_the_neighbours_point(tiny_simulations):
+    truth = read_snapshot(tiny_simulations[3] / "low_a0.5000.hdf5")
     swapped = np.arange(len(truth.ids)) ^ 1
     refused(truth.positions[swapped], truth.ids, "neighbours move alike with a correlation of -0")
 

@@ -63,9 +63,7 @@ def import_snapshot(
 
 
 def _check_readable(found: Snapshot, path: Path) -> None:
-    """Raise DataError unless particles have an even lattice and move about as linear theory says; say what was "
-    "found.
-    """
+    """Raise DataError unless there is an even lattice and motion about as in linear theory; say what was found."""
     from supercosm.cosmology import growth
     from supercosm.nbody import velocity_factor
     from supercosm.pairs import check_lattice

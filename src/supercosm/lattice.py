@@ -23,9 +23,7 @@ FAR = 0.2  # rms per axis beyond which particles are as good as random, in box s
 APART = 0.5  # the reading taken has at most this much of the rms of the other
 ALIKE = 0.25  # correlation of neighbours' displacements, of the component and direction where it is least: near 1 where
 # the lattice resolves the motion, and below 0 for IDs that name the points of neighbours
-NEAR = (
-    0.4  # cells: such IDs add at least 1/√3 cell to the rms per axis, so below this they are right without resolving it
-)
+NEAR = 0.4  # cells: such IDs add at least 1/√3 cell to the rms per axis, so below this IDs are right in any case
 OFFSETS = (0.0, 0.5, 1.0)  # from the points i L/n: corners, centres, and corners that are counted from 1
 DRIFT = 0.1  # cells that a mean displacement may differ from a multiple of half a cell: codes keep momentum to rounding
 
@@ -88,7 +86,7 @@ def find_lattice(positions: np.ndarray, ids: np.ndarray, box_size: float) -> Lat
         shown = ", ".join(f"{value:.3f}" for value in cells)
         raise DataError(
             f"particles have moved by ({shown}) cells in the mean from the points i L/n, and (0, 0, 0), (½, ½, ½) or "
-            "(1, 1, 1) are known, since gravity moves no centre of mass: the box is shifted, drifts, or has another size"
+            "(1, 1, 1) are known, since gravity moves no centre of mass: the box is shifted, drifts or has another size"
         )
     return Lattice(order, first, float(offset), float(rms), float(correlation), float(drift))
 
