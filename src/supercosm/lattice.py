@@ -25,6 +25,7 @@ ALIKE = 0.25  # correlation of neighbours' displacements, of the component and d
 # the lattice resolves the motion, and below 0 for IDs that name the points of neighbours
 NEAR = 0.4  # cells: such IDs add at least 1/√3 cell to the rms per axis, so below this IDs are right in any case
 OFFSETS = (0.0, 0.5, 1.0)  # from the points i L/n: corners, centres, and corners that are counted from 1
+SOME = 100_000  # displacements that tell about where the mean is, before all are wrapped about it
 DRIFT = 0.1  # cells that a mean displacement may differ from a multiple of half a cell: codes keep momentum to rounding
 
 
@@ -102,16 +103,18 @@ def _statistics(grid: np.ndarray, box_size: float) -> tuple[np.ndarray, float, f
     side = len(grid)
     mean, squares, least = np.zeros(3), 0.0, 1.0
     for axis in range(3):
-        points = (np.arange(side) * (box_size / side)).reshape([side if a == axis else 1 for a in range(3)])
-        moved = _wrapped(grid[..., axis] - points, box_size)
-        angle = np.exp(2j * np.pi / box_size * moved.astype(np.float64)).mean()  # displacements live on a circle
-        guess = np.angle(angle) * box_size / (2 * np.pi)
+        points = (np.arange(side) * (box_size / side)).astype(grid.dtype)
+        moved = grid[..., axis] - points.reshape([side if a == axis else 1 for a in range(3)])
+        some = moved.reshape(-1)[:: max(1, moved.size // SOME)].astype(np.float64)
+        angle = np.exp(2j * np.pi / box_size * some).mean()  # displacements live on a circle
+        guess = float(np.angle(angle)) * box_size / (2 * np.pi)
         rest = _wrapped(moved - guess, box_size)
-        mean[axis] = guess + rest.mean()
-        rest -= rest.mean()
-        square = float((rest**2).mean())
+        centre = float(rest.mean(dtype=np.float64))
+        mean[axis] = guess + centre
+        rest -= centre
+        square = float((rest**2).mean(dtype=np.float64))
         squares += square
-        alike = (float((rest * np.roll(rest, 1, along)).mean()) for along in range(3))
+        alike = (float((rest * np.roll(rest, 1, along)).mean(dtype=np.float64)) for along in range(3))
         least = min(least, *(value / square if square else 1.0 for value in alike))
     return mean, float(np.sqrt(squares / 3)), least
 

@@ -50,6 +50,6 @@ rule families:
         runtime=minutes(30),
     params:
         results=subpath(output[0], ancestor=2),
-        settings=choice_settings(CONFIG),
+        settings=lambda wildcards: choice_settings(CONFIG),
     shell:
         "supercosm families {params.results:q} --output {output:q} --settings {params.settings:q} > {log:q} 2>&1"

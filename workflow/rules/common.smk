@@ -82,7 +82,8 @@ def hold_results():
 
 
 def settings(stage):
-    return stage_settings(CONFIG, stage)
+    """Return a parameter function: the settings of a stage, which Snakemake must not take for a pattern."""
+    return lambda wildcards: stage_settings(CONFIG, stage)
 
 
 def training_settings(wildcards):

@@ -1,4 +1,4 @@
-"""MP-Gadget's and FastPM's BigFile folders: one folder a block, with a text header and binary files.
+"""MP-Gadget's BigFile folders: one folder a block, with a text header and binary files.
 
     Header/attr-v2                  attributes: name, type, number, hexadecimal bytes
     1/Position/header               DTYPE, NMEMB, NFILE, then for each file its name, rows and checksum
