@@ -6,6 +6,7 @@ import typer.testing
 from foreignfiles import Run, write_binary, write_gadget_hdf5, write_swift
 
 from supercosm.cli import app
+from supercosm.compare import comparison_grid, read_sample
 from supercosm.config import check, entries, load_config
 from supercosm.errors import ConfigurationError, DataError
 from supercosm.importing import import_snapshot
@@ -14,6 +15,7 @@ from supercosm.snapshot import read_snapshot
 from supercosm.stages import figures_of, stage_settings
 
 PATHS = {"low": "/data/{seed}/low", "high": "/data/{seed}/high"}
+UNET = {"family": "unet", "training": {"crop": 16, "margin": 4}, "network": {"channels": 4, "levels": 1, "patch": 2}}
 NOTHING = {"few_steps": [], "universes": 0, "shifts": []}
 
 
@@ -54,8 +56,8 @@ def test_paths_that_name_no_runs(changes, match):
         ({"audit": NOTHING | {"few_steps": [3]}}, r"audit.few_steps = \[3\] needs simulations of this package.*\[\]"),
         ({"audit": NOTHING | {"universes": 2}}, "audit.universes = 2 needs simulations of this package.*set it to 0"),
         ({"audit": NOTHING | {"shifts": [{"h": 0.01}]}}, "audit.shifts .* needs simulations of this package"),
-        ({"models": {"unet": {"family": "unet", "condition": ["low", "initial"]}}}, "models.unet learns from initial"),
-        ({"models": {"unet": {"family": "unet", "condition": ["low"], "noise": "initial"}}}, "models.unet learns"),
+        ({"models": {"unet": {**UNET, "condition": ["low", "initial"]}}}, "models.unet learns from initial"),
+        ({"models": {"unet": {**UNET, "condition": ["low"], "noise": "initial"}}}, "models.unet learns"),
         ({"classification": {"tasks": {"s": {"kind": "cosmology", "box_size": 50.0}}}}, "tasks.s needs simulations"),
     ],
     ids=str,
@@ -66,7 +68,7 @@ def test_what_needs_our_simulations_is_refused(more, match):
 
 
 def test_what_is_left_out():
-    config = check(external() | {"models": {"unet": {"family": "unet", "condition": ["low"], "noise": "none"}}})
+    config = check(external() | {"models": {"unet": {**UNET, "condition": ["low"], "noise": "none"}}})
     assert [entry.name for entry in entries(config)] == ["low", "unet"]
     assert "Compute for accuracy" not in figures_of(config)
     assert '"external"' in stage_settings(config, "import")
@@ -104,6 +106,14 @@ def test_an_imported_snapshot_is_ours(runs, settings, tmp_path, caplog):
     assert len(found.provenance["sha256"]) == 64
     import_snapshot(source, tmp_path / "again.hdf5", "low", 1.0, settings=settings)
     assert (tmp_path / "again.hdf5").read_bytes() == (tmp_path / "low.hdf5").read_bytes()
+
+
+def test_foreign_snapshots_are_compared_like_ours(runs, tmp_path):
+    path = write_binary(tmp_path / "h", Run(runs["high"], "F", 0), 2)[0]
+    sample = read_sample(path)
+    grid = comparison_grid(sample, runs["high"], check(external()).evaluation)
+    assert grid.side == 32
+    np.testing.assert_allclose(sample.displacement(), runs["high"].displacement(), atol=3e-5)
 
 
 def test_imported_runs_make_pairs_without_initial_phases(runs, settings, tmp_path):

@@ -30,6 +30,15 @@ def test_fields_on_corners(truth, same, tmp_path):
     np.testing.assert_allclose(found.displacement(), truth.displacement(), atol=1.5e-5)
 
 
+def test_displacements_from_the_wrong_points_are_put_right(truth, same, tmp_path):
+    """Measured from corners in a run that began at centres, they average to half a cell."""
+    folder = write_fields(tmp_path / "fields", truth, offset=0.0)
+    np.save(folder / "disp.npy", truth.displacement() + np.float32(0.5 * 50 / 16))
+    found = read_snapshot(folder)
+    same(found)
+    assert found.offset == 0.5
+
+
 class Trap:
     """Something that would be noticed if it was unpickled."""
 
