@@ -1,12 +1,14 @@
 """Displacement and velocity fields (3, n, n, n) in NumPy files, as map2map has them, with a description beside them.
 
-snapshot.yaml        box_size: 100.0               # Mpc/h
-scale_factor: 1.0
-cosmology: {Omega_m: 0.3111, h: 0.6766}   # and, where known, Omega_b, n_s, sigma8
-displacement: disp.npy        # position − lattice point [length]
-velocity: vel.npy             # peculiar [km/s]
-length: Mpc/h                 # or kpc/h: of box_size and displacement
-offset: 0.5                   # lattice point i is (i + offset) L/n: 0.5 or 0
+The description is YAML, or JSON, which YAML contains:
+
+    box_size: 100.0               # Mpc/h
+    scale_factor: 1.0
+    cosmology: {Omega_m: 0.3111, h: 0.6766}   # and, where known, Omega_b, n_s, sigma8
+    displacement: disp.npy        # position − lattice point [length]
+    velocity: vel.npy             # peculiar [km/s]
+    length: Mpc/h                 # or kpc/h: of box_size and displacement
+    offset: 0.5                   # lattice point i is (i + offset) L/n: 0.5 or 0
 """
 
 from __future__ import annotations

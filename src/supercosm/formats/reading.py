@@ -116,8 +116,10 @@ def _start(path: Path) -> bytes:
 
 
 def _origin(path: Path) -> dict[str, Any]:
+    """Return what this package writes about its own files; nothing of others."""
     with hdf5_reader(path, "snapshot") as file:
-        return dict(file["Provenance"].attrs) if "Provenance" in file else {}
+        found = dict(file["Provenance"].attrs) if "Provenance" in file else {}
+    return found if "json" in found else {}
 
 
 def _joined(found: Sequence[Arrays], headers: Sequence[Header]) -> Arrays:
