@@ -88,14 +88,14 @@ def runs(tiny_simulations):
 
 
 @pytest.fixture
-def settings():
-    return stage_settings(check(external()), "import")
+def config():
+    return load_config(settings=stage_settings(check(external()), "import"))
 
 
-def test_an_imported_snapshot_is_ours(runs, settings, tmp_path, caplog):
+def test_an_imported_snapshot_is_ours(runs, config, tmp_path, caplog):
     (source,) = write_swift(tmp_path / "snap", Run(runs["low"], "F", 0))
     with caplog.at_level("INFO", logger="supercosm"):
-        import_snapshot(source, tmp_path / "low.hdf5", "low", 1.0, settings=settings)
+        import_snapshot(source, tmp_path / "low.hdf5", config, "low", 1.0)
     assert "IDs from 0 on in F order" in caplog.text
     assert "16³ particles in 50 Mpc/h at a = 1.0000" in caplog.text
     found = read_snapshot(tmp_path / "low.hdf5")
@@ -104,7 +104,7 @@ def test_an_imported_snapshot_is_ours(runs, settings, tmp_path, caplog):
     assert found.cosmology == check(external()).cosmology
     assert found.provenance["source"] == str(source)
     assert len(found.provenance["sha256"]) == 64
-    import_snapshot(source, tmp_path / "again.hdf5", "low", 1.0, settings=settings)
+    import_snapshot(source, tmp_path / "again.hdf5", config, "low", 1.0)
     assert (tmp_path / "again.hdf5").read_bytes() == (tmp_path / "low.hdf5").read_bytes()
 
 
@@ -116,11 +116,11 @@ def test_foreign_snapshots_are_compared_like_ours(runs, tmp_path):
     np.testing.assert_allclose(sample.displacement(), runs["high"].displacement(), atol=3e-5)
 
 
-def test_imported_runs_make_pairs_without_initial_phases(runs, settings, tmp_path):
+def test_imported_runs_make_pairs_without_initial_phases(runs, config, tmp_path):
     (low,) = write_gadget_hdf5(tmp_path / "l", Run(runs["low"]))
     high = write_binary(tmp_path / "h", Run(runs["high"], "F"), 3)[0]
     for source, name in ((low, "low"), (high, "high")):
-        import_snapshot(source, tmp_path / f"{name}.hdf5", name, 1.0, settings=settings)
+        import_snapshot(source, tmp_path / f"{name}.hdf5", config, name, 1.0)
     make_pairs(tmp_path / "low.hdf5", tmp_path / "high.hdf5", tmp_path / "pairs.hdf5", slabs=4)
     pairs = PairFile(tmp_path / "pairs.hdf5")
     assert not pairs.has_initial
@@ -140,9 +140,7 @@ def test_a_header_that_says_something_else_is_refused(runs, tmp_path, changes, o
     (source,) = write_gadget_hdf5(tmp_path / "snap", Run(runs["low"]))
     arguments = {"resolution": "low", "scale_factor": 1.0} | options
     with pytest.raises(DataError, match=match):
-        import_snapshot(
-            source, tmp_path / "low.hdf5", settings=stage_settings(check(external(**changes)), "import"), **arguments
-        )
+        import_snapshot(source, tmp_path / "low.hdf5", check(external(**changes)), **arguments)
     assert not (tmp_path / "low.hdf5").exists()
 
 
@@ -151,7 +149,7 @@ def test_another_cosmology_is_refused(runs, tmp_path, name, value):
     (source,) = write_gadget_hdf5(tmp_path / "snap", Run(runs["low"]))
     config = check(external() | {"cosmology": {name: value}})
     with pytest.raises(DataError, match=rf"has cosmology\.{name} = .*, and the configuration {value}"):
-        import_snapshot(source, tmp_path / "low.hdf5", "low", 1.0, settings=stage_settings(config, "import"))
+        import_snapshot(source, tmp_path / "low.hdf5", config, "low", 1.0)
 
 
 @pytest.mark.parametrize("factor", [0.1, 10.0, -1.0])

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-import typer
-
-from supercosm.config import Config, load_config
+from supercosm.config import Config
+from supercosm.cosmology import growth
 from supercosm.errors import DataError
 from supercosm.formats import LengthUnit, checksum
-from supercosm.options import Files, Json, Output
+from supercosm.nbody import velocity_factor
+from supercosm.pairs import check_lattice
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot, write_snapshot
 
@@ -23,21 +24,24 @@ LINEAR = 1 / 3, 3.0  # velocities along the displacement, in those of linear the
 
 
 def import_snapshot(
-    snapshot: Annotated[Path, typer.Argument(help="File, folder, or what the names of several files begin with.")],
-    output: Output,
-    resolution: Annotated[Resolution | None, typer.Option(help="Whose particles per side it must have.")] = None,
-    scale_factor: Annotated[float | None, typer.Option(min=0, help="That it must have.")] = None,
-    length_unit: Annotated[LengthUnit | None, typer.Option(help="Of files that do not say it.")] = None,
-    config: Files = None,
-    settings: Json = None,
+    snapshot: Path,
+    output: Path,
+    config: Config | None = None,
+    resolution: Resolution | None = None,
+    scale_factor: float | None = None,
+    length_unit: LengthUnit | None = None,
 ) -> None:
-    """Read a snapshot of another code, check it, against a configuration if one is given, and write it as ours."""
-    checked = load_config(config or (), settings) if config or settings else None
-    external = checked.simulation.external if checked else None
+    """Read a snapshot of another code, check it, against a configuration if one is given, and write it as ours.
+
+    resolution: whose particles per side it must have; scale_factor: that it must have; length_unit: of files that do
+    not say it. Raises DataError for a snapshot that cannot be read, has no lattice, moves unlike its structure, or is
+    not what the configuration tells of.
+    """
+    external = config.simulation.external if config else None
     found = read_snapshot(snapshot, length_unit or (external.length_unit if external else None))
     _check_readable(found, snapshot)
-    if checked is not None:
-        _check_configured(found, snapshot, checked, resolution)
+    if config is not None:
+        _check_configured(found, snapshot, config, resolution)
     if scale_factor is not None:
         _check_value(snapshot, "scale factor", found.scale_factor, scale_factor)
     origin = provenance(
@@ -45,29 +49,16 @@ def import_snapshot(
         {"length_unit": length_unit, "resolution": resolution},
         source=str(snapshot),
         sha256=checksum(snapshot),
-        cosmology="header" if checked is None else "configuration",
+        cosmology="header" if config is None else "configuration",
     )
-    write_snapshot(
-        output,
-        Snapshot(
-            positions=found.positions,
-            velocities=found.velocities,
-            ids=found.ids,
-            box_size=found.box_size,
-            scale_factor=found.scale_factor if scale_factor is None else scale_factor,
-            cosmology=found.cosmology if checked is None else checked.cosmology,
-            provenance=origin,
-            offset=found.offset,
-        ),
-    )
+    known = {"provenance": origin}
+    known |= {} if scale_factor is None else {"scale_factor": scale_factor}
+    known |= {} if config is None else {"cosmology": config.cosmology}
+    write_snapshot(output, replace(found, **known))
 
 
 def _check_readable(found: Snapshot, path: Path) -> None:
     """Raise DataError unless there is an even lattice and motion about as in linear theory; say what was found."""
-    from supercosm.cosmology import growth
-    from supercosm.nbody import velocity_factor
-    from supercosm.pairs import check_lattice
-
     if found.provenance:
         raise DataError(f"{path} is a snapshot of this package already; there is nothing to import")
     check_lattice(found)
