@@ -57,6 +57,23 @@ def simulate(
     simulate_pair(checked, seed, output, [only] if only else ("low", "high"), small_scales, cost)
 
 
+@app.command("import")
+def import_run(
+    snapshot: Annotated[Path, typer.Argument(help="File, folder, or what the names of several files begin with.")],
+    output: Output,
+    resolution: Annotated[Literal["low", "high"] | None, typer.Option(help="Whose particles it must have.")] = None,
+    scale_factor: Annotated[float | None, typer.Option(min=0, help="That it must have.")] = None,
+    length_unit: Annotated[Literal["kpc/h", "Mpc/h"] | None, typer.Option(help="Of files that do not say it.")] = None,
+    config: Files = None,
+    settings: Json = None,
+) -> None:
+    """Bring a snapshot of another code into this package's format."""
+    checked = load_config(config or (), settings) if config or settings else None
+    from supercosm.importing import import_snapshot
+
+    import_snapshot(snapshot, output, checked, resolution, scale_factor, length_unit)
+
+
 @app.command()
 def pair(
     low: Annotated[Path, typer.Option(help="Low-resolution snapshot.")],

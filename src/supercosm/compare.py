@@ -16,6 +16,7 @@ from supercosm.config import Evaluation
 from supercosm.errors import DataError
 from supercosm.fields import DensityField, read_density, slabs_of
 from supercosm.files import hdf5_reader
+from supercosm.formats import is_hdf5
 from supercosm.mesh import paint
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot
@@ -97,9 +98,12 @@ def compare(
 
 def read_sample(path: Path) -> Snapshot | DensityField:
     """Read a density field or a snapshot, whichever the file holds."""
-    with hdf5_reader(path, "snapshot") as file:
-        is_density = "density" in file
-    return read_density(path) if is_density else read_snapshot(path)
+    if is_hdf5(path):
+        with hdf5_reader(path, "snapshot") as file:
+            is_density = "density" in file
+        if is_density:
+            return read_density(path)
+    return read_snapshot(path)
 
 
 def modes_of(path: Path, truth: Snapshot, grid: Grid, settings: Evaluation) -> Modes:
@@ -132,12 +136,13 @@ def comparison_grid(sample: Snapshot | DensityField, truth: Snapshot, settings: 
         slabs = len(sample.data) if sample.dimensions == 2 else 1
         thickness = truth.box_size / slabs if sample.dimensions == 2 else 1.0
         return Grid(truth.box_size, cells, edges, None, sample.dimensions, slabs, thickness)
-    common = side if _on_lattice(sample, side) and _on_lattice(truth, side) else None
+    both = _on_lattice(sample, side) and _on_lattice(truth, side) and sample.offset == truth.offset
+    common = side if both else None
     return Grid(truth.box_size, settings.mesh * side, power.bin_edges(side, settings.bins), common)
 
 
 def _on_lattice(snapshot: Snapshot, side: int) -> bool:
-    return len(snapshot.ids) == side**3 and snapshot.ids[0] == 1 and snapshot.ids[-1] == side**3
+    return not snapshot.fault and len(snapshot.ids) == side**3 and snapshot.ids[0] == 1 and snapshot.ids[-1] == side**3
 
 
 def modes_on(data: Snapshot | DensityField, grid: Grid) -> Modes:

@@ -16,9 +16,10 @@ from pydantic import Field, ValidationError, model_validator
 from supercosm.classification_settings import Classification
 from supercosm.compression_settings import Compression
 from supercosm.errors import ConfigurationError
+from supercosm.external_settings import conflicts
 from supercosm.family_settings import AnyModel, Unet
 from supercosm.model_settings import Model, Network, Training
-from supercosm.overlays import merge, read_json, read_yaml
+from supercosm.overlays import merge, read_json, read_yaml, without_nulls
 from supercosm.sentences import sentence
 from supercosm.settings import (
     Audit,
@@ -94,6 +95,8 @@ class Config(Settings):
             )
         for shift in self.audit.shifts:
             self.shifted(shift)
+        if self.simulation.external and (faults := list(conflicts(self))):
+            raise ValueError("; ".join(faults))
         self._check_skew()
         boxes = [entry.name for entry in entries(self) if is_whole_box(self, entry)]
         classification = self.classification.fault(boxes, self.simulation.high, self.seeds, self.cosmology)
@@ -224,15 +227,17 @@ class Entry(Settings):
 def entries(config: Config) -> list[Entry]:
     """List what is compared: both baselines at every output used, then each model as it can be applied.
 
+    The baseline "linear" is left out of runs of other codes, whose initial phases nobody knows.
     A model trained on several outputs is applied there and at all between, the name of each but the last with its tag.
     A model told the initial conditions is applied with the known phases; a model with noise is applied with
     `superresolution.samples` drawn ones; one that can do both appears twice, the second time as `<name>-drawn`.
     """
     used = {a for name in config.models for a in config.applied_at(name)} | {config.simulation.scale_factors[-1]}
     found = []
+    baselines = {"low": "none"} | ({} if config.simulation.external else {"linear": "known"})
     for scale_factor in sorted(used, reverse=True):
         tag = config.simulation.tag(scale_factor)
-        for baseline, phases in (("low", "none"), ("linear", "known")):
+        for baseline, phases in baselines.items():
             found.append(Entry(name=baseline + tag, model=None, phases=phases, samples=1, scale_factor=scale_factor))
     for name in config.models:
         for scale_factor in config.applied_at(name):
@@ -279,24 +284,6 @@ def check(content: Mapping[str, Any]) -> Config:
     take them away.
     """
     try:
-        return Config.model_validate(_without_nulls(content))
+        return Config.model_validate(without_nulls(content))
     except ValidationError as error:
         raise ConfigurationError("; ".join(sentence(e, Config.model_json_schema) for e in error.errors())) from None
-
-
-def _without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
-    found = dict(content)
-    if isinstance(found.get("models"), Mapping):
-        found["models"] = models = _present(found["models"])
-        for name, model in models.items():
-            if isinstance(model, Mapping) and isinstance(model.get("loss"), Mapping):
-                models[name] = {**model, "loss": _present(model["loss"])}
-    for section, key in (("compression", "coders"), ("classification", "tasks")):
-        own = found.get(section)
-        if isinstance(own, Mapping) and isinstance(named := own.get(key, {}), Mapping | None):
-            found[section] = {**own, key: _present(named or {})}
-    return found
-
-
-def _present(section: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in section.items() if value is not None}

@@ -20,7 +20,7 @@ from supercosm.errors import DataError, SupercosmError
 
 METADATA = "v110"  # HDF5's format with checksums on attributes and structure too; fletcher32 guards the data
 # h5py has no error class of its own: a flipped bit can surface as any of these
-UNREADABLE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
+UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

@@ -143,7 +143,8 @@ def _last(config: Config, table: QTable) -> QTable:
 def shortcomings(config: Config, results: Path, nyquist: float) -> list[dict[str, Any]]:
     """List for every model of three dimensions at the last output what it cannot do."""
     drift = [name for names in figures_of(config).values() for name in names if name == "drift"]
-    names = ["spectra", "cost", *drift, *tables_of(config, results)]  # none that an earlier configuration left behind
+    cost = [] if config.simulation.external else ["cost"]
+    names = ["spectra", *cost, *drift, *tables_of(config, results)]  # none that an earlier configuration left behind
     paths = {name: results / "evaluation" / f"{name}.ecsv" for name in names if name in JUDGED}
     tables = {name: _last(config, read_table(path)) for name, path in paths.items()}
     last = config.simulation.scale_factors[-1]

@@ -215,19 +215,21 @@ def wave_numbers(cells: int, device: torch.device | str = "cpu") -> tuple[torch.
     return whole.view(-1, 1, 1), whole.view(1, -1, 1), half.view(1, 1, -1)
 
 
-def interpolation_matrix(low: int, high: int, first: int = 0, count: int | None = None) -> torch.Tensor:
+def interpolation_matrix(
+    low: int, high: int, first: int = 0, count: int | None = None, shift: float = 0.0
+) -> torch.Tensor:
     """Return rows first…first+count of the periodic sinc interpolation from lattice `low` to lattice `high`.
 
     Both lattices have their points at (i + 1/2) L/n, so the half-cell shift between them is part of the
-    matrix. Rows are taken modulo `high`, so a halo across the boundary costs nothing. float32 (count,
-    low); `low` is even.
+    matrix; those of `high` are moved by a further `shift` low cells. Rows are taken modulo `high`, so a halo across
+    the boundary costs nothing. float32 (count, low); `low` is even.
 
     The kernel is D(u) = sin(π u) / (n tan(π u / n)) with u in low cells: the trigonometric interpolant whose
     Nyquist mode is real (Trefethen 2000, Spectral Methods in MATLAB, eq. 3.7).
     """
     count = high if count is None else count
     rows = torch.arange(first, first + count, dtype=torch.float64) % high
-    u = ((rows + 0.5) * (low / high) - 0.5).view(-1, 1) - torch.arange(low, dtype=torch.float64).view(1, -1)
+    u = ((rows + 0.5) * (low / high) - 0.5 + shift).view(-1, 1) - torch.arange(low, dtype=torch.float64).view(1, -1)
     tangent = torch.tan(math.pi * u / low)
     on_point = (u % low).abs() < 1e-9
     kernel = torch.sin(math.pi * u) / (low * torch.where(on_point, 1.0, tangent))
@@ -246,4 +248,22 @@ def upsample(
     for axis, start in enumerate(first):
         matrix = interpolation_matrix(field.shape[1 + axis], high, start, count).to(field.device)
         field = torch.movedim(torch.tensordot(field, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
+    return field.contiguous()
+
+
+def recentred(field: torch.Tensor, factor: int, offset: float) -> torch.Tensor:
+    """Return a field (channel, n, n, n) as up-sampling by `factor` wants it, from lattice points at (i + offset) L/n.
+
+    `interpolation_matrix` takes both lattices for cell centres. Where both have another offset o, their universe
+    moved by (1/2 − o) high cells has the high lattice there, but the low one lies off its centres by
+    (1/2 − o)(1 − 1/factor) low cells: the field is interpolated to those. Modes below the Nyquist frequency change
+    their phase alone.
+    """
+    shift = (0.5 - offset) * (1 - 1 / factor)
+    if shift == 0:
+        return field
+    n = field.shape[-1]
+    matrix = interpolation_matrix(n, n, shift=shift).to(field.device)
+    for axis in (1, 2, 3):
+        field = torch.movedim(torch.tensordot(field, matrix, dims=([axis], [1])), -1, axis)
     return field.contiguous()

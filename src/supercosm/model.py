@@ -21,7 +21,7 @@ from supercosm.familiarity import unusual
 from supercosm.features import Features, Scales
 from supercosm.files import sha256, whole, write_json
 from supercosm.schemes import Scheme, scheme_of
-from supercosm.snapshot import Snapshot
+from supercosm.snapshot import Snapshot, is_foreign
 from supercosm.told import describe_today
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
@@ -106,7 +106,7 @@ class Model:
         Of what the network is told, all between the least and the greatest value of the training is covered.
         """
         card, told = self.card, self.card.settings.told
-        parameters = Cosmology.model_fields if snapshot.provenance else ["Omega_m"]  # foreign headers lack the others
+        parameters = ["Omega_m"] if is_foreign(snapshot.provenance) else Cosmology.model_fields
         if "sigma8" in told and "sigma8" not in parameters:
             raise CoverageError(
                 f"model '{card.name}' is told sigma8, which the header of this snapshot does not hold; take a model "
@@ -130,7 +130,7 @@ class Model:
 
         Of several it is the one whose Omega_m, which the header holds, is closest.
         """
-        if snapshot.provenance:
+        if not is_foreign(snapshot.provenance):
             return snapshot.cosmology
         return min(self.card.cosmologies, key=lambda known: abs(known.Omega_m - snapshot.cosmology.Omega_m))
 

@@ -45,3 +45,22 @@ def read_json(text: str) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigurationError(f"--settings must be a JSON mapping of sections, not {type(content).__name__}")
     return content
+
+
+def without_nulls(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out models, terms of losses, coders and tasks that an overlay set to null."""
+    found = dict(content)
+    if isinstance(found.get("models"), Mapping):
+        found["models"] = models = _present(found["models"])
+        for name, model in models.items():
+            if isinstance(model, Mapping) and isinstance(model.get("loss"), Mapping):
+                models[name] = {**model, "loss": _present(model["loss"])}
+    for section, key in (("compression", "coders"), ("classification", "tasks")):
+        own = found.get(section)
+        if isinstance(own, Mapping) and isinstance(named := own.get(key, {}), Mapping | None):
+            found[section] = {**own, key: _present(named or {})}
+    return found
+
+
+def _present(section: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in section.items() if value is not None}

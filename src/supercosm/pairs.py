@@ -11,6 +11,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import torch
 
 from supercosm.config import Cosmology
 from supercosm.cosmology import growth
@@ -18,7 +19,7 @@ from supercosm.errors import DataError
 from supercosm.fields import slabs_of
 from supercosm.files import hdf5_reader, hdf5_writer
 from supercosm.initial import Phases, linear_displacement, linear_overdensity
-from supercosm.mesh import paint
+from supercosm.mesh import paint, recentred
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot
 
@@ -35,14 +36,15 @@ def make_pairs(low: str | Path, high: str | Path, output: str | Path, slabs: int
     n, n) and its projections slabs (3, slabs, n, n) along x, y and z. /initial holds, where the seed is
     known, the linear displacement (3, n, n, n) [Mpc/h] of the high-resolution initial conditions at the
     snapshot's time, and of its modes beyond the low run's lattice small_scales (3, n, n, n) [Mpc/h],
-    overdensity (1, n, n, n) and slabs. With a bound, displacements are off by that much at most [Mpc/h], velocities by
-    100 times as many km/s, and everything is compressed.
+    overdensity (1, n, n, n) and slabs. Where lattice points are no cell centres, /low is moved to points that lie
+    to those of /high as centres do (see `supercosm.mesh.recentred`). With a bound, displacements are off by that much
+    at most [Mpc/h], velocities by 100 times as many km/s, and everything is compressed.
     """
     first, second = read_snapshot(low), read_snapshot(high)
     check_pair(first, second)
     with hdf5_writer(output) as file:
-        for name, snapshot in (("low", first), ("high", second)):
-            _write_group(file.create_group(name), _evolved(snapshot, slabs), bound)
+        for name, snapshot, factor in (("low", first, second.side // first.side), ("high", second, 1)):
+            _write_group(file.create_group(name), _evolved(snapshot, slabs, factor), bound)
         if "seed" in second.provenance:
             _write_group(file.create_group("initial"), _initial(first, second, slabs), bound)
         _write_attributes(file, first, second, slabs, bound)
@@ -53,6 +55,7 @@ def check_pair(low: Snapshot, high: Snapshot) -> None:
     for what, a, b in (
         ("box size [Mpc/h]", low.box_size, high.box_size),
         ("scale factor", low.scale_factor, high.scale_factor),
+        ("offset of the lattice points [cells]", low.offset, high.offset),
         *((name, getattr(low.cosmology, name), getattr(high.cosmology, name)) for name in Cosmology.model_fields),
         ("seed", low.provenance.get("seed"), high.provenance.get("seed")),
     ):
@@ -85,11 +88,12 @@ def check_lattice(snapshot: Snapshot) -> None:
         )
 
 
-def _evolved(snapshot: Snapshot, slabs: int) -> dict[str, np.ndarray]:
+def _evolved(snapshot: Snapshot, slabs: int, factor: int) -> dict[str, np.ndarray]:
+    """Return the fields of a run that is to be up-sampled by a factor."""
     density = paint(snapshot.positions, snapshot.box_size, snapshot.side).numpy()
     return {
-        "displacement": snapshot.displacement(),
-        "velocity": snapshot.velocity(),
+        "displacement": recentred(torch.from_numpy(snapshot.displacement()), factor, snapshot.offset).numpy(),
+        "velocity": recentred(torch.from_numpy(snapshot.velocity()), factor, snapshot.offset).numpy(),
         "density": density[None],
         "slabs": _projections(density, slabs),
     }

@@ -70,7 +70,7 @@ def sheet(snapshot: Snapshot, refinement: int, depth: float) -> Iterator[np.ndar
     """Yield the refined sheet's points (M, 2) [Mpc/h] with 0 ≤ z < depth, one sub-lattice after another."""
     box, side = snapshot.box_size, snapshot.side
     displacement = snapshot.displacement()
-    lattice = (np.arange(side, dtype=np.float32) + np.float32(0.5)) * np.float32(box / side)
+    lattice = (np.arange(side, dtype=np.float32) + np.float32(snapshot.offset)) * np.float32(box / side)
     for shift in product(np.arange(refinement) / refinement, repeat=3):
         start = [s * box / side for s in shift]
         z = (_between(displacement[2], shift) + lattice + start[2]) % box

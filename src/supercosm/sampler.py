@@ -25,7 +25,7 @@ from supercosm.errors import DataError
 from supercosm.fields import DensityField, from_log_density, log_density, slabs_of
 from supercosm.initial import SAMPLE
 from supercosm.journal import Journal
-from supercosm.mesh import interpolation_matrix, paint
+from supercosm.mesh import interpolation_matrix, paint, recentred
 from supercosm.model import Model
 from supercosm.noise import key_of
 from supercosm.pairs import check_lattice
@@ -125,7 +125,8 @@ class Sampler:
     def snapshot_of(self, tick: Tick) -> Snapshot:
         """Return the super-resolved snapshot."""
         fields = np.concatenate([slab for _, slab in self.slabs(tick)], axis=1)
-        return from_lattice(fields[:3], fields[3:], self.snapshot.box_size, **self.attributes())
+        low = self.snapshot
+        return from_lattice(fields[:3], fields[3:], low.box_size, offset=low.offset, **self.attributes())
 
     def slabs(self, tick: Tick) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (first plane, fields (channels, planes, n, n)) along x, one row of tiles after the other.
@@ -260,12 +261,13 @@ class Sampler:
         return torch.stack(planes).permute(2, 0, 1).contiguous()
 
     def _low_fields(self) -> Tensor:
-        """Return the low-resolution displacement and velocity (6, n, n, n), or log density (1, n, n, n)."""
+        """Return displacement and velocity (6, n, n, n), at points to be up-sampled, or log density (1, n, n, n)."""
         low = self.snapshot
         if self.density:
             return torch.from_numpy(log_density(paint(low.positions, low.box_size, self.low).numpy()))[None]
         vectors = zip((low.displacement(), low.velocity()), self.units, strict=True)
-        return torch.from_numpy(np.concatenate([field / unit for field, unit in vectors]))
+        fields = torch.from_numpy(np.concatenate([field / unit for field, unit in vectors]))
+        return recentred(fields, self.factor, low.offset)
 
     def _modes(self) -> Any:
         """Open the small-scale modes, or nothing."""

@@ -51,6 +51,9 @@ def _keys(schema: dict[str, Any], node: dict[str, Any], prefix: str) -> Iterator
             yield from _union_keys(schema, field, f"{prefix}{name}.<name>.", *UNIONS[name])
         else:
             yield prefix + name, field
+            for option in field.get("anyOf", ()):  # a section that may be left out
+                if "$ref" in option:
+                    yield from _keys(schema, _resolve(schema, option), f"{prefix}{name}.")
 
 
 def _union_keys(
@@ -80,6 +83,8 @@ def _resolve(schema: dict[str, Any], field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _values(field: dict[str, Any]) -> str:
+    if "$ref" in field:
+        return "section"
     if "enum" in field or "const" in field:
         return " · ".join(str(value) for value in field.get("enum", [field.get("const")]))
     if "anyOf" in field:

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-
-class Settings(BaseModel):
-    """Base of every section: unknown keys are errors and values never change once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+from supercosm.basic_settings import Settings
+from supercosm.external_settings import External
 
 
 class Cosmology(Settings):
@@ -72,6 +69,7 @@ class Simulation(Settings):
     amplitude: Literal["gaussian", "fixed"] = Field(
         "gaussian", description="mode amplitudes of the initial conditions: drawn, or all set to their rms"
     )
+    external: External | None = Field(None, description="snapshots of your own; none: simulations are run")
 
     @model_validator(mode="after")
     def _sizes(self) -> Simulation:
@@ -99,6 +97,8 @@ class Simulation(Settings):
             raise ValueError(
                 f"simulation.scale_factors ends at {self.scale_factors[-1]}; growth is known up to 2 (today is 1)"
             )
+        if self.external and (fault := self.external.fault(len(self.scale_factors))):
+            raise ValueError(f"simulation.{fault}")
         if len(self.scale_factors) > self.steps:
             raise ValueError(
                 f"simulation.steps = {self.steps} is fewer than the {len(self.scale_factors)} outputs asked for"

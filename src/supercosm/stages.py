@@ -33,6 +33,7 @@ FIGURES = {  # of statistics, by section of the report; `curves.SHOWN` says what
 WHAT_IS_RUN = ("audit", "cosmology", "models", "pairs", "seeds", "simulation", "superresolution")
 SECTIONS = {
     "simulate": ("cosmology", "device", "simulation"),
+    "import": ("cosmology", "simulation"),
     "pair": ("pairs", "simulation"),
     "train": ("device", "simulation"),
     "superresolve": ("device", "simulation", "superresolution"),
@@ -46,7 +47,9 @@ SECTIONS = {
     "report": tuple(Config.model_fields),
 }
 # sections that are checked against others get values that suit any, where a stage needs none
-NEUTRAL = {"audit": {"shifts": []}, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
+NOTHING = {"few_steps": [], "shifts": [], "universes": 0}
+NEUTRAL = {"audit": NOTHING, "pairs": {"slabs": 1}, "superresolution": {"tile": 1}}
+PLACELESS = ("pair", "train", "superresolve", "evaluations")  # stages that need not know where a user's own runs are
 TRUTH = "high"
 OTHER_SEEDS, UNIVERSES = "other-seeds", "universes"  # parts of tasks that are no entries
 
@@ -99,7 +102,8 @@ def figures_of(config: Config) -> dict[str, tuple[str, ...]]:
     audits += ["drift"] if config.audit.shifts and config.audit.seeds and models else []
     audits += ["skew"] if config.audit.skew.model and config.audit.seeds else []
     found["Bias audit"] = tuple(audits)
-    found["Compute for accuracy"] = ("cost",)
+    if config.simulation.external is None:  # what a simulation of another code has cost, nobody told
+        found["Compute for accuracy"] = ("cost",)
     return found
 
 
@@ -130,6 +134,8 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     full = config.model_dump(mode="json")
     tile = {"superresolution": {"tile": config.simulation.low if model else 1}}
     part: dict[str, Any] = {**NEUTRAL, **tile, **{section: full[section] for section in SECTIONS[stage]}}
+    if stage in PLACELESS:
+        part["simulation"] = full["simulation"] | {"external": None}
     if "evaluation" in part and stage in ("compare", "calibrate"):
         part["evaluation"] = {key: value for key, value in part["evaluation"].items() if key != "evaluations"}
     if model is not None:
@@ -236,4 +242,5 @@ def classification_settings(config: Config, task: str) -> str:
         own["other_seeds"] = False
     sections = ("cosmology", "device") if own["kind"] == "cosmology" else ("device", "simulation")
     shared = {key: config.model_dump(mode="json")[key] for key in sections}
+    shared |= {"simulation": shared["simulation"] | {"external": None}} if "simulation" in shared else {}
     return json.dumps(NEUTRAL | shared | {"classification": {"tasks": {task: own}}}, sort_keys=True)

@@ -21,7 +21,7 @@ from supercosm.cosmology import linear_power
 from supercosm.device import choose_device
 from supercosm.errors import ConfigurationError
 from supercosm.fields import DensityField, write_density
-from supercosm.files import sha256
+from supercosm.formats import checksum
 from supercosm.metering import Meter
 from supercosm.model import Model, load_model
 from supercosm.progress import progress, silent
@@ -104,7 +104,7 @@ def _fingerprint(snapshot: Path, chain: Chain) -> dict[str, Any]:
     """Describe what finished rows and samples belong to: snapshot, weights, options, code."""
     made_by = [asdict(m) if isinstance(m, Baseline) else m.card.model_dump(mode="json") for m in chain.models]
     options = asdict(replace(chain.options, device=str(chain.device)))
-    content = provenance("superresolve", options, models=made_by, snapshot=sha256(snapshot))
+    content = provenance("superresolve", options, models=made_by, snapshot=checksum(snapshot))
     return json.loads(json.dumps(content))
 
 
@@ -124,11 +124,11 @@ def _write(chain: Chain, seed: int, path: Path, rows: Path | None = None, spent:
         if sampler.density:
             write_density(path, sampler.density_field(tick))
             return
-        box_size = sampler.snapshot.box_size
-        like = SimpleNamespace(box_size=box_size, **sampler.attributes())
+        box_size, offset = sampler.snapshot.box_size, sampler.snapshot.offset
+        like = SimpleNamespace(box_size=box_size, offset=offset, **sampler.attributes())
         with snapshot_writer(path, like, sampler.high**3) as put:
             for first, fields in sampler.slabs(tick):
-                positions = lattice_positions(fields[:3], box_size, first)
+                positions = lattice_positions(fields[:3], box_size, first, offset)
                 velocities = np.moveaxis(fields[3:], 0, -1).reshape(-1, 3)
                 start = first * sampler.high**2
                 put(start, positions, velocities, np.arange(start + 1, start + 1 + len(positions), dtype=np.uint64))

@@ -76,6 +76,14 @@ def test_the_result_is_a_snapshot_like_the_first(run, tmp_path):
     assert read_snapshot(tmp_path / "x.hdf5").provenance == found.provenance
 
 
+def test_lattice_points_on_corners_stay_there(run):
+    """Particles of a run that began at corners are predicted to rest there, and displacements stay the true ones."""
+    snapshot = replace(run[0], offset=0.0)
+    found = decompress_snapshot(*compress_snapshot(snapshot, 0.05, 5.0))
+    assert found.offset == 0
+    assert errors(found, snapshot)[0] <= 0.05
+
+
 def test_a_good_prediction_saves_space(run):
     """One that is off by the error bounds leaves less than half of what there was to say."""
     snapshot, rng = run[0], np.random.default_rng(1)

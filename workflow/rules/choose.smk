@@ -51,6 +51,6 @@ rule families:
         runtime=minutes(10, 1.0),
     params:
         results=subpath(output[0], ancestor=2),
-        settings=choice_settings(CONFIG),
+        settings=lambda wildcards: choice_settings(CONFIG),
     shell:
         "supercosm families {params.results:q} --output {output:q} --settings {params.settings:q} > {log:q} 2>&1"

@@ -86,7 +86,8 @@ def hold_results():
 
 
 def settings(stage):
-    return stage_settings(CONFIG, stage)
+    """Return a parameter function: the settings of a stage, which Snakemake must not take for a pattern."""
+    return lambda wildcards: stage_settings(CONFIG, stage)
 
 
 def training_settings(wildcards):
@@ -138,6 +139,19 @@ def low_snapshot(wildcards):
 
 def high_snapshot(wildcards):
     return f"<results>/simulations/{wildcards.seed}/high{tag_of(wildcards)}.hdf5"
+
+
+def external_path(wildcards):
+    """Return the path of the user's own snapshot that stands for a simulated one."""
+    number = TAGS.index(wildcards.tag)
+    return str(CONFIG.simulation.external.path(wildcards.resolution, int(wildcards.seed), number))
+
+
+def external_files(wildcards):
+    """Return all files of that snapshot; one sentence says what is wrong with it."""
+    from supercosm.formats import files_of
+
+    return [str(file) for file in checked(files_of, external_path(wildcards))]
 
 
 def model_of(wildcards):
@@ -235,7 +249,7 @@ def judgement_tables():
     """Return the tables of evaluation/ beside spectra and metrics."""
     names = [
         *SUMMARIES,
-        "cost",
+        *([] if CONFIG.simulation.external else ["cost"]),
         *(["families"] if CONTENDERS else []),
         *(["drift"] if drift_tables() else []),
     ]

@@ -14,6 +14,7 @@ import numpy as np
 from supercosm.compression.rivals import CODECS, decode, encode
 from supercosm.config import Cosmology
 from supercosm.errors import ConfigurationError, DataError
+from supercosm.lattice import CENTRES
 from supercosm.snapshot import Snapshot, lattice_positions
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ def compress_snapshot(
         "bounds": {name: float(value) for name, value in bounds.items()},
         "predicted": prediction is not None,
         "lineage": lineage or {},
+        **({} if snapshot.offset == CENTRES else {"offset": snapshot.offset}),
     }
     blobs = {} if prediction is None else {"prediction": _fingerprint(prediction).tobytes()}
     for name, predicted in _predicted(header, prediction).items():
@@ -98,6 +100,7 @@ def decompress_snapshot(
         scale_factor=header["scale_factor"],
         cosmology=Cosmology.model_validate(header["cosmology"]),
         provenance={**header["provenance"], "compression": loss},
+        offset=header.get("offset", CENTRES),
     )
 
 
@@ -130,7 +133,7 @@ def _predicted(header: dict[str, Any], prediction: Snapshot | None) -> dict[str,
     if prediction is None:
         resting = np.zeros((3, n, n, n), np.float32)
         return {
-            "positions": lattice_positions(resting, header["box_size"]),
+            "positions": lattice_positions(resting, header["box_size"], 0, header.get("offset", CENTRES)),
             "velocities": np.zeros((n**3, 3), np.float32),
         }
     if prediction.side != n or not np.isclose(prediction.box_size, header["box_size"], rtol=1e-6):

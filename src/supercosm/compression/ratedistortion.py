@@ -116,7 +116,9 @@ def particle_rows(snapshot: Snapshot, prediction: Snapshot | None, settings: Com
     for suffix, target in targets.items():
         for name, bound, data in _rival_codes(target.astype(np.float32), settings.lengths, lossless=not suffix):
             error = rivals.decode(data) - target
-            positions = lattice_positions((displacement + error).astype(np.float32), snapshot.box_size)
+            positions = lattice_positions(
+                (displacement + error).astype(np.float32), snapshot.box_size, 0, snapshot.offset
+            )
             decoded = log_density(paint(positions, snapshot.box_size, snapshot.side).numpy())
             found = of_field(field, decoded, snapshot.box_size, 3)
             row = _row(name + suffix, bound, 8 * len(data) / displacement.size, found)

@@ -20,10 +20,10 @@ from supercosm.config import Cosmology
 from supercosm.cosmology import growth, power_at
 from supercosm.errors import DataError
 from supercosm.mesh import paint
-from supercosm.snapshot import CRITICAL_DENSITY
 from supercosm.statistics.friends import checked_positions
 from supercosm.statistics.haloes import MASS_UNIT
 from supercosm.statistics.power import compare
+from supercosm.units import CRITICAL_DENSITY
 
 ONE_SIGMA = 0.15865525393145707  # of a Gaussian lies more than one standard deviation below its mean
 COLLAPSE = 1.686  # linear overdensity at collapse; Tinker et al. (2010) define their peak height by it

@@ -1,0 +1,115 @@
+"""Gadget-style HDF5: this package's own files, Gadget-2, -3 and -4, AREPO, and others that write like them.
+
+/Header and, in Gadget-4 and AREPO, /Parameters hold attributes; /PartType1 holds the particles. Velocities are
+peculiar ones over √a (Springel 2005; Gadget-4's and AREPO's data sets say so in the attribute a_scaling).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from supercosm.errors import DataError
+from supercosm.formats.header import (
+    DARK_MATTER,
+    Arrays,
+    Header,
+    check,
+    cube,
+    known_cosmology,
+    numbers,
+    positive,
+    units_of,
+)
+
+WHERE = "the /Header"
+COLUMNS = ("PartType1/Coordinates", "PartType1/Velocities", "PartType1/ParticleIDs")
+DEEPEST = 1100  # times that deflate, the strongest of HDF5's usual filters, can shrink anything
+UNITS = {"length": "UnitLength_in_cm", "velocity": "UnitVelocity_in_cm_per_s", "mass": "UnitMass_in_g"}
+PARAMETERS = {
+    "Omega_m": ("Omega0",),
+    "h": ("HubbleParam",),
+    "Omega_lambda": ("OmegaLambda",),
+    "Omega_b": ("OmegaBaryon",),
+}
+
+
+def read_header(file: h5py.File, path: Path) -> Header:
+    """Read the header of one file; raise DataError when something is missing or impossible."""
+    for name in ("Header", "PartType1", *COLUMNS):
+        if name not in file:
+            raise DataError(f"{path} is no Gadget-style snapshot: it lacks /{name}")
+    attributes = dict(file["Header"].attrs)
+    parameters = {**_attributes(file, "Parameters"), **attributes}
+    lacking = [name for name in ("BoxSize", "Time") if name not in attributes]
+    lacking += [name for name in ("Omega0", "HubbleParam") if name not in parameters]
+    if lacking:
+        raise DataError(f"{path} is no Gadget-style snapshot: its /Header lacks {', '.join(lacking)}")
+    files = int(attributes.get("NumFilesPerSnapshot", 1))
+    found = {ours: parameters[name] for ours, names in PARAMETERS.items() for name in names if name in parameters}
+    stated = {**parameters, **_attributes(file, "Units")}
+    here = numbers(attributes.get("NumPart_ThisFile", [0, len(file[COLUMNS[2]])]))
+    header = Header(
+        box_size=cube(attributes["BoxSize"], WHERE, path),
+        scale_factor=positive(attributes["Time"], "Time", WHERE, path),
+        cosmology=known_cosmology(found, path),
+        counts=here,
+        totals=numbers(attributes.get("NumPart_Total", here), attributes.get("NumPart_Total_HighWord")),
+        files=files,
+        mass=float(np.asarray(attributes.get("MassTable", [0, 0]), np.float64)[DARK_MATTER]),
+        units=units_of({what: float(stated[name]) for what, name in UNITS.items() if name in stated}, path),
+    )
+    redshift = float(attributes.get("Redshift", 1 / header.scale_factor - 1))
+    if not abs((1 + redshift) * header.scale_factor - 1) < 1e-3:
+        raise DataError(
+            f"{path}: Time = {header.scale_factor:g} is no scale factor of Redshift = {redshift:g}; only "
+            "cosmological runs are known"
+        )
+    check(header, path, path.stat().st_size, DEEPEST)
+    return header
+
+
+def read_arrays(file: h5py.File, path: Path, header: Header) -> Arrays:
+    """Read the particles of one file, in its units."""
+    positions, velocities, ids = (column(file, name, path) for name in COLUMNS)
+    masses = "PartType1/Masses"
+    return Arrays(
+        positions,
+        velocities * np.float32(velocity_factor(file, header)),
+        ids,
+        mean_of(column(file, masses, path)) if header.mass == 0 and masses in file else header.mass or None,
+    )
+
+
+def velocity_factor(file: h5py.File, header: Header) -> float:
+    """Return the factor to peculiar km/s: √a, or the power of a that the data set names."""
+    power = float(file["PartType1/Velocities"].attrs.get("a_scaling", 0.5))
+    root = np.sqrt(header.scale_factor) if power == 0.5 else header.scale_factor**power
+    return header.units.velocity * root
+
+
+def mean_of(masses: np.ndarray) -> float:
+    """Return the mean of particle masses."""
+    return float(masses.mean(dtype=np.float64))
+
+
+def column(file: h5py.File, name: str, path: Path) -> np.ndarray:
+    """Read a data set, once it is sure that the file is as large as it says."""
+    data = file[name]
+    if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu":
+        raise DataError(f"{path}: /{name} holds no numbers; the file is damaged, or not of this kind")
+    if data.is_virtual or data.external:
+        raise DataError(f"{path}: /{name} lies in other files; name those, or their folder, instead")
+    stored = data.id.get_storage_size() * (DEEPEST if data.compression else 1)
+    if data.size * data.dtype.itemsize > stored:
+        raise DataError(
+            f"{path} is truncated or damaged: /{name} has the shape {data.shape}, but only {stored} bytes are there"
+        )
+    return data[:]
+
+
+def _attributes(file: h5py.File, group: str) -> dict[str, Any]:
+    return dict(file[group].attrs) if group in file else {}

@@ -1,0 +1,57 @@
+"""The files that a snapshot consists of: the user names one of them, their folder, or what their names begin with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from supercosm.errors import DataError
+
+PART = re.compile(r"(?P<stem>.+)\.(?P<number>\d+)(?P<suffix>\.hdf5|\.h5)?")
+SUFFIXES = (".hdf5", ".h5", "")
+
+
+def first_file(path: Path) -> Path:
+    """Return one file of the snapshot that a path means; raise DataError where there is none, or several are meant."""
+    if path.is_file():
+        return path
+    if path.is_dir():
+        return _only(path, [file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")])
+    named = [path.with_name(path.name + middle + suffix) for middle in (".0", "") for suffix in SUFFIXES]
+    found = [file for file in named if file.is_file()]
+    if not found:
+        raise DataError(f"there is no snapshot {path}; check the path or run the stage that makes it")
+    return found[0]
+
+
+def _only(folder: Path, files: list[Path]) -> Path:
+    """Return the first part of the only snapshot in a folder."""
+    found = {}
+    for file in sorted(files):
+        match = PART.fullmatch(file.name)
+        name = (match["stem"], match["suffix"]) if match else (file.name, None)
+        found.setdefault(name, file)
+    if len(found) != 1:
+        shown = ", ".join(sorted(file.name for file in found.values())[:4]) or "no file"
+        raise DataError(f"{folder} is a folder with {len(found)} snapshots ({shown}); name the one that is meant")
+    return next(iter(found.values()))
+
+
+def all_files(path: Path, files: int) -> list[Path]:
+    """Return all files of a snapshot of which one is given; raise DataError where some are missing."""
+    if files == 1:
+        return [path]
+    match = PART.fullmatch(path.name)
+    if match is None:
+        raise DataError(
+            f"{path} is one of {files} files of a snapshot, but its name does not say which: name them like "
+            f"snap.0.hdf5, snap.1.hdf5, …, or join them into a single file first"
+        )
+    names = (f"{match['stem']}.{number}{match['suffix'] or ''}" for number in range(min(files, 100_000)))
+    found = []
+    for name in names:
+        part = path.with_name(name)
+        if not part.is_file():
+            raise DataError(f"{part} is missing: {path.name} is one of {files} files of a snapshot, and all are needed")
+        found.append(part)
+    return found
