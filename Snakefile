@@ -53,3 +53,4 @@ rule all:
 
 onstart:
     hold_results()
+    keep_record()
