@@ -13,6 +13,7 @@ from supercosm.errors import DataError
 from supercosm.files import hdf5_writer, write_json
 from supercosm.fitsfile import write_slab
 from supercosm.records.differences import NEVER, difference, kind_of, relative
+from supercosm.records.inspect import describe
 from supercosm.records.run import ENVIRONMENTS, FOLDER
 from supercosm.records.verdict import compare_runs
 from supercosm.tables import DENSITY_POWER, read_table, write_table
@@ -107,6 +108,16 @@ def test_times_and_memory_are_not_compared(pair, column):
     change_table(second / "evaluation/cost.ecsv", column, 3.0)
     assert difference(first / "evaluation/cost.ecsv", second / "evaluation/cost.ecsv", "evaluation/cost.ecsv").size == 0
     assert difference(first / "evaluation/cost.ecsv", second / "evaluation/cost.ecsv", "compression/box.ecsv").size > 0
+
+
+def test_a_working_folder_of_one_run_stands_for_it(pair):
+    first, second = pair
+    assert compare_runs(first.parents[1], second).agrees
+    assert describe(first.parents[1]) == describe(first)
+    shutil.copytree(first / "evaluation", first.parent / "other" / "evaluation")
+    shutil.copytree(first / "models", first.parent / "other" / "models")
+    with pytest.raises(DataError, match="several runs: other, synthetic"):
+        compare_runs(first.parents[1], second)
 
 
 def test_what_is_no_pair_of_runs_is_refused(pair, tmp_path):

@@ -17,7 +17,9 @@ def test_the_recorded_configuration_runs_in_a_folder_of_its_own(kept_run, tmp_pa
     found = reproduce(kept_run, place, ["--dry-run"])
     assert found == place / "results" / "synthetic"
     assert load_config([place / "config/config.yaml"]) == run.read_record(kept_run).config
-    planned = capfd.readouterr().out
+    printed = capfd.readouterr()
+    assert printed.out == ""
+    planned = printed.err
     assert "output: results/synthetic/models/gan/model.safetensors" in planned
     assert "results/synthetic/simulations/9/low.hdf5" in planned
     assert not found.exists()

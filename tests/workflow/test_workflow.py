@@ -21,7 +21,7 @@ from supercosm.config import entries, load_config
 from supercosm.files import locked
 from supercosm.records.export import export
 from supercosm.records.inspect import describe
-from supercosm.records.inventory import stages
+from supercosm.records.inventory import expected, stages
 from supercosm.records.reproduce import reproduce
 from supercosm.records.run import as_yaml, read_record
 from supercosm.records.verdict import compare_runs
@@ -174,6 +174,17 @@ def test_a_finished_run_keeps_its_record_and_lacks_nothing(finished):
     kept = finished / RUN / "provenance/workflow"
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         assert (kept / "workflow/rules" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["config", "families", "paper"])
+def test_what_a_finished_run_is_said_to_hold_is_what_the_workflow_plans(tmp_path, name):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    call = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "2"]
+    overlay = f"config/{name}.yaml"
+    printed = subprocess.run([*call, "--configfile", overlay], capture_output=True, text=True, check=True).stdout
+    config = load_config([ROOT / "config/config.yaml", ROOT / overlay])
+    plan = {file for line in re.findall(r"^ +output: (.+)$", printed, re.M) for file in line.split(", ")}
+    assert {f"results/{config.name}/{file}" for file in expected(config)} <= plan
 
 
 def test_no_result_names_a_place_on_this_machine(finished):

@@ -118,6 +118,19 @@ def is_results(folder: Path) -> bool:
     return (folder / FOLDER / CONFIG).is_file() or sum((folder / part).is_dir() for part in parts) > 1
 
 
+def run_in(folder: Path) -> Path | None:
+    """Return the results folder that is meant: the folder itself, or the one run in the results/ of a working folder.
+
+    None where it is neither. Raises DataError where a working folder holds several.
+    """
+    if is_results(folder):
+        return folder
+    runs = [run for run in sorted((folder / "results").glob("*")) if run.is_dir() and is_results(run)]
+    if len(runs) > 1:
+        raise DataError(f"{folder} holds several runs: {', '.join(run.name for run in runs)}; give one, {runs[0]}")
+    return runs[0] if runs else None
+
+
 def results(folder: Path) -> Found:
     """Describe the results of a run: which one, what is there and what is missing, and how long its jobs took."""
     from supercosm.jobs import benchmarks

@@ -59,8 +59,9 @@ def _folder(path: Path) -> Found:
         return folders.model(path)
     if (path / NOTE).is_file():
         return folders.checkpoints(path)
-    if folders.is_results(path):
-        return folders.results(path)
+    run = folders.run_in(path)
+    if run is not None:
+        return folders.results(run)
     if [entry.name for entry in path.iterdir()] == [".lock"]:
         return folders.checkpoints(path)
     return _foreign(path)

@@ -17,6 +17,8 @@ from supercosm.records.environment import environment
 
 log = logging.getLogger(__name__)
 
+STANDARD_ERROR = 2
+
 
 def reproduce(results: str | Path, output: str | Path | None = None, options: Sequence[str] = ()) -> Path:
     """Run the workflow on the configuration that a results folder, or an export, records; return the new results.
@@ -33,9 +35,9 @@ def reproduce(results: str | Path, output: str | Path | None = None, options: Se
     _settle(place, record.config)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(run.workflow_source(record) / "Snakefile")]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # where rules find `supercosm`
-    code = subprocess.run(
-        [*command, "--directory", str(place), *options], env={**os.environ, "PATH": path}, check=False
-    ).returncode
+    command += ["--directory", str(place), *options]
+    # what jobs print goes to standard error, so that the comparison has standard output for itself
+    code = subprocess.run(command, env={**os.environ, "PATH": path}, stdout=STANDARD_ERROR, check=False).returncode
     if code:
         raise DataError(
             f"the workflow stopped with exit code {code}, and said why above; mend that, and the same command goes on "

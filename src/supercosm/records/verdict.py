@@ -13,6 +13,7 @@ from supercosm.errors import DataError
 from supercosm.leftovers import read_plain
 from supercosm.records import run
 from supercosm.records.differences import difference, kind_of
+from supercosm.records.folders import run_in
 from supercosm.records.found import columns
 
 # what no run repeats, and what is drawn from the rest
@@ -91,7 +92,7 @@ class Comparison:
 
 
 def compare_runs(first: str | Path, second: str | Path, tolerance: float | None = None) -> Comparison:
-    """Compare the numbers of two results folders, which may be exports.
+    """Compare the numbers of two results folders, of which each may be an export or a working folder of one run.
 
     tolerance: relative difference that counts as the same; None: none is allowed where processor, device and libraries
     are the same, else 1 %. Raises DataError where there is nothing to compare, or a file is damaged.
@@ -100,6 +101,7 @@ def compare_runs(first: str | Path, second: str | Path, tolerance: float | None 
     for folder in (first, second):
         if not folder.is_dir():
             raise DataError(f"there is no folder {folder}; give the results folders of two runs")
+    first, second = (run_in(folder) or folder for folder in (first, second))
     if first.resolve() == second.resolve():
         raise DataError(f"{first} and {second} are one folder; give those of two runs")
     notes, alike = _circumstances(first, second)
