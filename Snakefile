@@ -59,3 +59,4 @@ rule all:
 
 onstart:
     hold_results()
+    keep_record()

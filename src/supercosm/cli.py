@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from supercosm import choosing, classifying, compressing, judging
+from supercosm import choosing, classifying, compressing, judging, recording
 from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, StoppedError, SupercosmError
 from supercosm.options import Cost, Files, Json, Output
@@ -211,14 +211,16 @@ for command in (classifying.classify, classifying.simulate_densities, classifyin
 for command in (choosing.families, choosing.evaluations):
     app.command()(command)
 
+for command in (recording.inspect, recording.reproduce, recording.compare_runs, recording.export):
+    app.command()(command)
+
 
 @app.command("config")
 def show_config(config: Files = None, settings: Json = None) -> None:
     """Print the whole checked configuration as YAML, defaults included."""
-    import yaml
+    from supercosm.records.run import as_yaml
 
-    checked = load_config(config or (), settings)
-    print(yaml.safe_dump(checked.model_dump(mode="json"), sort_keys=False, allow_unicode=True), end="")
+    print(as_yaml(load_config(config or (), settings)), end="")
 
 
 @app.command()

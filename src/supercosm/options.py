@@ -14,3 +14,4 @@ Files = Annotated[
 Json = Annotated[str | None, typer.Option("--settings", help="JSON merged on top of the configuration files.")]
 Output = Annotated[Path, typer.Option("--output", help="Where to write.")]
 Cost = Annotated[Path | None, typer.Option("--cost", help="JSON file for the time and memory that it took.")]
+Machine = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

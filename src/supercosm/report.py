@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator
 from importlib.resources import files
@@ -26,6 +25,7 @@ from supercosm.evaluate import FIELDS
 from supercosm.fields import DensityField, density_of
 from supercosm.files import whole
 from supercosm.history import diagnose
+from supercosm.jobs import benchmarks
 from supercosm.judgement import sections, shortcomings
 from supercosm.losscurve import loss_curve
 from supercosm.pictures import choose_view, panel, save_figure
@@ -254,33 +254,3 @@ def _model(results: Path, name: str, pdf: bool) -> dict[str, Any]:
     history = folder / "history.csv"
     image = save_figure(loss_curve(history), results / "figures" / f"loss_{name}.png", pdf)
     return {"name": name, "card": card, "image": image, "diagnosis": diagnose(history)}
-
-
-def benchmarks(folder: Path) -> list[dict[str, Any]]:
-    """Sum up Snakemake's <rule>/….tsv: jobs, seconds in all and of the longest, peak memory [MB]."""
-    found: dict[str, list[dict[str, str]]] = {}
-    for path in sorted(folder.rglob("*.tsv")):
-        with open(path, newline="", encoding="utf-8") as file:
-            found.setdefault(path.relative_to(folder).parts[0], []).extend(csv.DictReader(file, delimiter="\t"))
-    rules = []
-    for rule, jobs in found.items():
-        seconds = [_value(job.get("s")) for job in jobs]
-        memory = [_value(job.get("max_rss")) for job in jobs]
-        rules.append(
-            {
-                "rule": rule,
-                "jobs": len(jobs),
-                "total": sum(seconds),
-                "longest": max(seconds),
-                "memory": max(memory),
-            }
-        )
-    return sorted(rules, key=lambda rule: -rule["total"])
-
-
-def _value(text: str | None) -> float:
-    """Read a benchmark number; Snakemake writes "-" or "NA" for jobs too short to be sampled."""
-    try:
-        return float(text or 0)
-    except ValueError:
-        return 0.0

@@ -19,6 +19,12 @@ import yaml
 
 from supercosm.config import entries, load_config
 from supercosm.files import locked
+from supercosm.records.export import export
+from supercosm.records.inspect import describe
+from supercosm.records.inventory import expected, stages
+from supercosm.records.reproduce import reproduce
+from supercosm.records.run import as_yaml, read_record
+from supercosm.records.verdict import compare_runs
 from supercosm.snapshot import read_snapshot
 from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES, tables_of
 
@@ -159,6 +165,60 @@ def test_runs_to_a_self_contained_report(finished):
 
 def test_a_finished_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in snakemake(finished, "-n")
+
+
+def test_a_finished_run_keeps_its_record_and_lacks_nothing(finished):
+    record = read_record(finished / RUN)
+    assert record.config == SMOKE
+    assert [stage.folder for stage in stages(finished / RUN, record.config) if stage.missing] == []
+    kept = finished / RUN / "provenance/workflow"
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        assert (kept / "workflow/rules" / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("name", ["config", "families", "paper"])
+def test_what_a_finished_run_is_said_to_hold_is_what_the_workflow_plans(tmp_path, name):
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    call = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--directory", tmp_path, "--cores", "2"]
+    overlay = f"config/{name}.yaml"
+    printed = subprocess.run([*call, "--configfile", overlay], capture_output=True, text=True, check=True).stdout
+    config = load_config([ROOT / "config/config.yaml", ROOT / overlay])
+    plan = {file for line in re.findall(r"^ +output: (.+)$", printed, re.M) for file in line.split(", ")}
+    assert {f"results/{config.name}/{file}" for file in expected(config)} <= plan
+
+
+def test_no_result_names_a_place_on_this_machine(finished):
+    """Logs aside, which hold what libraries say of themselves."""
+    for path in (finished / RUN).rglob("*"):
+        if path.is_file() and path.relative_to(finished / RUN).parts[0] != "logs":
+            for place in (finished, ROOT):
+                assert str(place).encode() not in path.read_bytes(), path
+
+
+def test_a_working_folder_that_moves_is_still_finished(copy):
+    moved = copy.rename(copy.with_name("moved"))
+    assert "Nothing to be done" in snakemake(moved, "-n")
+    assert describe(moved / RUN).facts["missing"] == []
+
+
+def test_a_run_is_packed_with_its_figures_and_report(finished, tmp_path):
+    export(finished / RUN, tmp_path / "paper", weights=True)
+    for name in ("report/index.html", "figures/density.png", "models/gan/model.safetensors", "models/gan/loss.png"):
+        assert digest(tmp_path / "paper" / name) == digest(finished / RUN / name)
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=tmp_path / "paper", check=True)
+
+
+def test_a_run_that_was_stopped_is_reproduced_and_compared(finished, copy, monkeypatch):
+    """The folder of the second run is a copy of the first that lacks a comparison, so that little runs again."""
+    for key, value in environment().items():
+        monkeypatch.setenv(key, value)
+    (copy / "config/config.yaml").write_text(as_yaml(SMOKE))
+    (copy / RUN / "comparisons/low/4.ecsv").unlink()
+    again = reproduce(finished / RUN, copy, ["--cores", "2", "--set-threads", *(f"{rule}=1" for rule in THREADED)])
+    assert again == copy / RUN
+    comparison = compare_runs(finished / RUN, again)
+    assert {file.status for file in comparison.files} == {"identical"}
+    assert comparison.tolerance == 0
 
 
 def test_a_setting_of_one_model_reruns_that_model_and_what_follows(finished, tmp_path):

@@ -17,6 +17,7 @@ try:
     from supercosm.config import check, entries
     from supercosm.errors import SupercosmError
     from supercosm.files import locked
+    from supercosm.records.run import record_run
     from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES, OTHER_SEEDS, TRUTH, UNIVERSES
     from supercosm.stages import (
         class_settings,
@@ -83,6 +84,12 @@ def hold_results():
                 pass
     except SupercosmError as error:
         raise WorkflowError(str(error)) from None
+
+
+def keep_record():
+    """Write down in the results what they are made of: the configuration, the environment and these rules."""
+    entry = Path(workflow.basedir)
+    record_run(CONFIG, RESULTS, entry.parent if entry.name == "workflow" else entry)
 
 
 def settings(stage):

@@ -1,0 +1,1 @@
+"""Records of what was made: look at it, make it again, hand it on."""
