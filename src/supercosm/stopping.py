@@ -64,7 +64,7 @@ def stoppable() -> Iterator[Request]:
         _requests.remove(request)
         if threading.current_thread() is threading.main_thread():
             for number, handler in before.items():
-                signal.signal(number, handler)
+                signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def stop_if_asked() -> None:
