@@ -132,8 +132,8 @@ def known_cosmology(values: dict[str, Any], path: Path) -> dict[str, float]:
     dark_energy = float(values.get("Omega_lambda", 1 - matter))
     if not abs(matter + dark_energy - 1) <= 0.001:
         raise DataError(
-            f"{path}: Omega0 = {matter:g} and OmegaLambda = {dark_energy:g} do not add to 1; only flat universes are "
-            "known"
+            f"{path}: Omega0 = {matter:g} and OmegaLambda = {dark_energy:g} do not add to 1; "
+            "only flat universes are known"
         )
     found = {"Omega_m": matter, "h": float(values["h"])}
     if float(values.get("Omega_b", 0)) > 0:

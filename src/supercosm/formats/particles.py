@@ -147,9 +147,8 @@ def _check_mass(found: Found, particles: Particles, path: Path) -> None:
     if not abs(mass / expected - 1) <= FILLED:
         raise DataError(
             f"{path}: its {count} particles weigh {mass:.5g} · 10¹⁰ Msun/h, but the matter in a box of {box:g} Mpc/h "
-            "with "
-            f"Omega_m = {particles.cosmology.Omega_m:g} weighs {expected:.5g}, {expected / mass:.4g} times as much; "
-            f"a unit was misread, or particles are missing: {way_out}"
+            f"with Omega_m = {particles.cosmology.Omega_m:g} weighs {expected:.5g}, {expected / mass:.4g} times as "
+            f"much; a unit was misread, or particles are missing: {way_out}"
         )
 
 
@@ -167,8 +166,7 @@ def _on_lattice(particles: Particles) -> Particles:
     )
     log.info(
         "lattice: %d³ particles, IDs from %d on in %s order, lattice points at (i + %g) L/%d, rms displacement %.3g "
-        "Mpc/h per "
-        "axis, neighbours correlated by %.2f",
+        "Mpc/h per axis, neighbours correlated by %.2f",
         *(side, lattice.first, lattice.order, lattice.offset, side, lattice.rms, lattice.correlation),
     )
     ids = np.arange(1, count + 1, dtype=np.uint64)
