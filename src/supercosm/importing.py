@@ -67,8 +67,7 @@ def _check_readable(found: Snapshot, path: Path) -> None:
     speed = float((found.velocity() * displacement).sum() / (displacement**2).sum() / rate)
     log.info(
         "%s: %d³ particles in %g Mpc/h at a = %.4f, Omega_m = %g, h = %g; lattice points at (i + %g) L/n; rms "
-        "displacement "
-        "%.3g Mpc/h per axis, velocities along it %.2f times those of linear theory",
+        "displacement %.3g Mpc/h per axis, velocities along it %.2f times those of linear theory",
         *(path, found.side, found.box_size, a, found.cosmology.Omega_m, found.cosmology.h, found.offset),
         *(displacement.std(), speed),
     )

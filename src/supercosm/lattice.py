@@ -21,12 +21,13 @@ from supercosm.errors import DataError
 CENTRES = 0.5  # cells from the corner of its cell to a lattice point of this package's simulations
 FAR = 0.2  # rms per axis beyond which particles are as good as random, in box sides: random pairs have 1/√12 = 0.29
 APART = 0.5  # the reading taken has at most this much of the rms of the other
-ALIKE = 0.25  # correlation of neighbours' displacements, of the component and direction where it is least: near 1 where
-# the lattice resolves the motion, and below 0 for IDs that name the points of neighbours
+# correlation of the displacements of neighbours, of the component and direction where it is least: near 1 where the
+# lattice resolves the motion, and below 0 for IDs that name the points of neighbours
+ALIKE = 0.25
 NEAR = 0.4  # cells: such IDs add at least 1/√3 cell to the rms per axis, so below this IDs are right in any case
-OFFSETS = (0.0, 0.5, 1.0)  # from the points i L/n: corners, centres, and corners that are counted from 1
+OFFSETS = (0.0, 0.5, 1.0)  # cells from i L/n: corners, centres, and corners that are counted from 1
 SOME = 100_000  # displacements that tell about where the mean is, before all are wrapped about it
-DRIFT = 0.1  # cells that a mean displacement may differ from a multiple of half a cell: codes keep momentum to rounding
+DRIFT = 0.1  # cells that a mean displacement may differ from one of these: codes keep momentum, to their accuracy
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,11 @@ def find_lattice(positions: np.ndarray, ids: np.ndarray, box_size: float) -> Lat
     cell = box_size / side
     if rms > FAR * box_size or rms > APART * other or not (rms < NEAR * cell or correlation > ALIKE):
         raise DataError(
-            f"particles lie {found['C'][1]:.3g} Mpc/h (rms per axis) from the lattice points that their IDs name in "
-            "C order, "
-            f"{found['F'][1]:.3g} in F order, and neighbours move alike with a correlation of {correlation:.2f} at "
-            "least; "
-            f"random ones lie {box_size / np.sqrt(12):.3g} away in a box of {box_size:g} Mpc/h: the IDs do not name a "
-            "lattice (as after a start from a glass, or sorted anew), or positions and box have different units"
+            f"particles lie {found['C'][1]:.3g} Mpc/h (rms per axis) from the lattice points that their IDs name in C "
+            f"order, {found['F'][1]:.3g} in F order, and neighbours move alike with a correlation of {correlation:.2f} "
+            f"at least; random ones lie {box_size / np.sqrt(12):.3g} away in a box of {box_size:g} Mpc/h: the IDs do "
+            "not name a lattice (as after a start from a glass, or sorted anew), or the units of positions and box "
+            "differ"
         )
     cells = mean / cell
     offset = min(OFFSETS, key=lambda value: abs(value - cells.mean()))

@@ -105,6 +105,7 @@ def change(path, **attributes):
         ({"Time": 3.0, "Redshift": 0.0}, "Time = 3 is no scale factor of Redshift = 0"),
         ({"BoxSize": [5e4, 5e4, 4e4]}, "no cube"),
         ({"OmegaLambda": 0.1}, "do not add to 1"),
+        ({"BoxSize": 1e200}, "BoxSize = 1e\\+200 in the /Header must be a positive number"),
         ({"UnitLength_in_cm": -1.0}, "the unit of length is -1"),
         ({"MassTable": [0.0]}, "cannot be read as a snapshot"),
         ({"HubbleParam": 0.01}, "tells of no universe that is known: h"),

@@ -6,7 +6,7 @@ import pytest
 from foreignfiles import Run, write_bigfile, write_binary, write_fields, write_gadget_hdf5, write_swift
 
 from supercosm.errors import SupercosmError
-from supercosm.snapshot import from_lattice, read_snapshot
+from supercosm.snapshot import from_lattice, read_snapshot, write_snapshot
 
 hypothesis = pytest.importorskip("hypothesis")
 given, settings, st = hypothesis.given, hypothesis.settings, hypothesis.strategies
@@ -28,7 +28,13 @@ def small(tiny_simulations):
     return from_lattice(*fields, run.box_size, scale_factor=run.scale_factor, cosmology=run.cosmology)
 
 
+def ours(folder, small):
+    write_snapshot(folder / "snap", small)
+    return folder / "snap"
+
+
 WRITERS = {
+    "ours": ours,
     "gadget": lambda folder, small: write_gadget_hdf5(folder / "snap", Run(small))[0],
     "gadget4": lambda folder, small: write_gadget_hdf5(folder / "snap", Run(small), split=True)[0],
     "swift": lambda folder, small: write_swift(folder / "snap", Run(small))[0],

@@ -167,6 +167,5 @@ def _pass(file: BinaryIO, path: Path, kind: Kind, name: str) -> None:
 
 def _truncated(path: Path, name: str, needed: int, size: int) -> DataError:
     return DataError(
-        f"{path} is truncated: its block {name.strip()} ends at byte {needed}, the file at {size}; copy or make it "
-        "again"
+        f"{path} is truncated: its block {name.strip()} ends at byte {needed}, the file at {size}; copy it again"
     )

@@ -23,6 +23,7 @@ TYPES = (
     "black holes or boundary",
 )
 DARK_MATTER = 1
+ABSURD = 1e-30, 1e30  # below and above there is no length, time or parameter, in whatever unit
 LEAST = 12 + 12 + 4  # bytes of a particle: positions and velocities in single precision, ID of 32 bits
 
 
@@ -99,9 +100,9 @@ def _rounded(value: float) -> float:
 
 
 def positive(value: Any, name: str, where: str, path: Path) -> float:
-    """Return a header's value as a float; raise DataError unless it is one positive number."""
+    """Return a header's value as a float; raise DataError unless it is one positive number, and no absurd one."""
     found = np.asarray(value, np.float64).reshape(-1)
-    if len(found) != 1 or not 0 < found[0] < np.inf:
+    if len(found) != 1 or not ABSURD[0] < found[0] < ABSURD[1]:
         shown = ", ".join(f"{v:g}" for v in found[:3]) or "nothing"
         raise DataError(f"{path}: {name} = {shown} in {where} must be a positive number")
     return float(found[0])
@@ -131,8 +132,8 @@ def known_cosmology(values: dict[str, Any], path: Path) -> dict[str, float]:
     dark_energy = float(values.get("Omega_lambda", 1 - matter))
     if not abs(matter + dark_energy - 1) <= 0.001:
         raise DataError(
-            f"{path}: Omega0 = {matter:g} and OmegaLambda = {dark_energy:g} do not add to 1; only flat universes are "
-            "known"
+            f"{path}: Omega0 = {matter:g} and OmegaLambda = {dark_energy:g} do not add to 1; "
+            "only flat universes are known"
         )
     found = {"Omega_m": matter, "h": float(values["h"])}
     if float(values.get("Omega_b", 0)) > 0:

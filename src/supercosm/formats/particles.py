@@ -6,7 +6,6 @@ All others are foreign: masses must fill the box, and `supercosm.lattice` finds 
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,15 +51,18 @@ def read_particles(path: str | Path, length_unit: LengthUnit | None = None) -> P
     lengths = np.float32 if arrays.positions.dtype == np.float32 else np.float64
     _check_columns(found, name)
     ids, positions, velocities = _by_id(arrays.ids, arrays.positions, arrays.velocities, name)
+    with np.errstate(over="ignore", invalid="ignore"):  # what is no number is told below
+        positions = (positions / lengths(header.units.lengths)).astype(np.float32, copy=False)
+        velocities = velocities.astype(np.float32, copy=False)
     particles = Particles(
-        positions=(positions / lengths(header.units.lengths)).astype(np.float32, copy=False),
-        velocities=velocities.astype(np.float32, copy=False),
+        positions=positions,
+        velocities=velocities,
         ids=ids,
         box_size=header.box_size / header.units.lengths,
         scale_factor=header.scale_factor,
         cosmology=_cosmology(found, name),
-        provenance=json.loads(found.origin.get("json", "{}")),
-        offset=float(found.origin.get("lattice_offset", CENTRES)),
+        provenance=found.origin.get("provenance", {}),
+        offset=found.origin.get("offset", CENTRES),
     )
     _check_positions(particles, name)
     if found.origin:
@@ -97,7 +99,7 @@ def _by_id(
 
 def _cosmology(found: Found, path: Path) -> Cosmology:
     if "cosmology" in found.origin:
-        return Cosmology.model_validate_json(bytes(found.origin["cosmology"]))
+        return found.origin["cosmology"]
     try:
         return Cosmology(**found.header.cosmology)
     except ValidationError as error:
@@ -145,9 +147,8 @@ def _check_mass(found: Found, particles: Particles, path: Path) -> None:
     if not abs(mass / expected - 1) <= FILLED:
         raise DataError(
             f"{path}: its {count} particles weigh {mass:.5g} · 10¹⁰ Msun/h, but the matter in a box of {box:g} Mpc/h "
-            "with "
-            f"Omega_m = {particles.cosmology.Omega_m:g} weighs {expected:.5g}, {expected / mass:.4g} times as much; "
-            f"a unit was misread, or particles are missing: {way_out}"
+            f"with Omega_m = {particles.cosmology.Omega_m:g} weighs {expected:.5g}, {expected / mass:.4g} times as "
+            f"much; a unit was misread, or particles are missing: {way_out}"
         )
 
 
@@ -165,8 +166,7 @@ def _on_lattice(particles: Particles) -> Particles:
     )
     log.info(
         "lattice: %d³ particles, IDs from %d on in %s order, lattice points at (i + %g) L/%d, rms displacement %.3g "
-        "Mpc/h per "
-        "axis, neighbours correlated by %.2f",
+        "Mpc/h per axis, neighbours correlated by %.2f",
         *(side, lattice.first, lattice.order, lattice.offset, side, lattice.rms, lattice.correlation),
     )
     ids = np.arange(1, count + 1, dtype=np.uint64)

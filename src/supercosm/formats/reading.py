@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from supercosm.config import Cosmology
 from supercosm.errors import DataError
 from supercosm.files import hdf5_reader, sha256
 from supercosm.formats import bigfolder, gadgetbinary, gadgethdf5, latticefields, parts, swift
 from supercosm.formats.header import Arrays, Header, LengthUnit, check_alike
+from supercosm.lattice import CENTRES
 from supercosm.units import KPC
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -26,7 +29,7 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Found:
-    """A snapshot as its files hold it. origin: attributes of /Provenance, which this package's own files have."""
+    """A snapshot as its files hold it. origin: what this package's own files tell of provenance, cosmology, offset."""
 
     format: str
     paths: list[Path]
@@ -116,10 +119,16 @@ def _start(path: Path) -> bytes:
 
 
 def _origin(path: Path) -> dict[str, Any]:
-    """Return what this package writes about its own files; nothing of others."""
+    """Return what this package writes about its own files, checked; nothing of others."""
     with hdf5_reader(path, "snapshot") as file:
         found = dict(file["Provenance"].attrs) if "Provenance" in file else {}
-    return found if "json" in found else {}
+        if "json" not in found:
+            return {}
+        known = {"cosmology": Cosmology.model_validate_json(bytes(found["cosmology"]))} if "cosmology" in found else {}
+        offset = float(found.get("lattice_offset", CENTRES))
+        if not np.isfinite(offset):
+            raise ValueError(f"lattice_offset = {offset}")
+        return {"provenance": dict(json.loads(found["json"])), "offset": offset, **known}
 
 
 def _joined(found: Sequence[Arrays], headers: Sequence[Header]) -> Arrays:
