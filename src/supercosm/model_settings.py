@@ -44,6 +44,7 @@ class Training(Settings):
     margin: int = Field(8, ge=0, description="border of a crop that the loss ignores [high-resolution cells]")
     learning_rate: float = Field(2e-3, gt=0, description="peak learning rate (one-cycle schedule)")
     weight_decay: float = Field(1e-4, ge=0, description="AdamW weight decay")
+    clip: float | None = Field(10.0, gt=0, description="norm to which longer gradients are cut; none: they are not")
     ema: float = Field(0.98, ge=0, lt=1, description="decay of the exponential moving average of the weights")
     precision: Literal["auto", "bf16", "float32"] = Field(
         "auto", description="auto: bfloat16 autocast where the processor multiplies it natively"

@@ -236,6 +236,21 @@ def test_the_learning_rate_rises_then_falls_to_a_hundredth(boxes):
     assert rates[-1] == pytest.approx(0.01, abs=2e-3)
 
 
+@pytest.mark.parametrize(("clip", "length", "cut"), [(10.0, 1000.0, 10.0), (10.0, 3.0, 3.0), (None, 1000.0, 1000.0)])
+def test_gradients_are_cut_where_they_are_too_long_and_else_left_alone(boxes, clip, length, cut):
+    family, _ = small_family(boxes, training={"clip": clip})
+    optimiser, weights = family.optimiser(), list(family.network.parameters())
+    count = sum(weight.numel() for weight in weights)
+    for weight in weights:
+        weight.grad = torch.full_like(weight, length / math.sqrt(count))
+    before = [weight.grad.clone() for weight in weights]
+    family.on_before_optimizer_step(optimiser)
+    norm = math.sqrt(sum(float(weight.grad.double().square().sum()) for weight in weights))
+    assert norm == pytest.approx(cut, rel=1e-3)
+    if cut == length:
+        assert all(torch.equal(weight.grad, old) for weight, old in zip(weights, before, strict=True))
+
+
 CONDITIONS_OF_ENSEMBLES = [
     {"noise": "initial"},
     {"noise": "white"},

@@ -75,6 +75,15 @@ class Family(lightning.LightningModule):
         self.note(count, train_loss=loss)
         return loss
 
+    def on_before_optimizer_step(self, *_: object) -> None:
+        """Cut gradients that are far longer than any should be: after one such step a training may never recover.
+
+        Not those of a critic, whose penalty sees to them.
+        """
+        clip = self.settings.training.clip
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip)
+
     def on_train_batch_end(self, *_: object) -> None:
         """Follow the weights with their moving average."""
         self.ema.update_parameters(self.network)
