@@ -102,6 +102,7 @@ def test_an_imported_snapshot_is_ours(runs, config, tmp_path, caplog):
     np.testing.assert_allclose(found.displacement(), runs["low"].displacement(), atol=3e-5)
     np.testing.assert_allclose(found.velocities, runs["low"].velocities, rtol=1e-6, atol=1e-4)
     assert found.cosmology == check(external()).cosmology
+    assert found.box_size == 50  # exactly, though Mpc without h are not
     assert found.provenance["source"] == str(source)
     assert len(found.provenance["sha256"]) == 64
     import_snapshot(source, tmp_path / "again.hdf5", config, "low", 1.0)
@@ -132,6 +133,7 @@ def test_imported_runs_make_pairs_without_initial_phases(runs, config, tmp_path)
     ("changes", "options", "match"),
     [
         ({"box_size": 51.0}, {}, r"has box size \[Mpc/h\] = 50, and the configuration 51"),
+        ({"box_size": 49.9}, {}, "has box size"),
         ({}, {"resolution": "high"}, "has 16 particles per side, and simulation.high is 32"),
         ({}, {"scale_factor": 0.9}, "has scale factor = 1, and the configuration 0.9"),
     ],

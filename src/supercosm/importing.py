@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from supercosm.config import Config
 from supercosm.cosmology import growth
 from supercosm.errors import DataError
@@ -53,8 +55,17 @@ def import_snapshot(
     )
     known = {"provenance": origin}
     known |= {} if scale_factor is None else {"scale_factor": scale_factor}
-    known |= {} if config is None else {"cosmology": config.cosmology}
+    if config is not None:  # all boxes of a run agree to the last bit, whatever their units have been rounded to
+        box_size = config.simulation.box_size
+        known |= {"cosmology": config.cosmology, "box_size": box_size, "positions": _scaled(found, box_size)}
     write_snapshot(output, replace(found, **known))
+
+
+def _scaled(found: Snapshot, box_size: float) -> np.ndarray:
+    """Return positions in a box whose side is another one by a rounding of units."""
+    positions = found.positions * np.float32(box_size / found.box_size)
+    positions[positions >= box_size] = 0.0  # which is the same point
+    return positions
 
 
 def _check_readable(found: Snapshot, path: Path) -> None:
