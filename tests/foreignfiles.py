@@ -167,8 +167,12 @@ def write_binary(path, run, files=1, kind=1, order="<", floats="f4", ids="u4", m
     return paths
 
 
-def write_bigfile(path, run, peculiar=True, files=2):
-    """Write an MP-Gadget folder with the library bigfile."""
+def write_bigfile(path, run, peculiar=True, files=2, masses=False):
+    """Write an MP-Gadget folder with the library bigfile; snapshots hold masses, initial conditions do not.
+
+    Velocities that are not peculiar are a² dx/dt in snapshots, as in its memory (its petaio.c writes them as they are),
+    and v/√a in the initial conditions of its generator.
+    """
     import bigfile
 
     with bigfile.File(str(path), create=True) as file:
@@ -184,12 +188,15 @@ def write_bigfile(path, run, peculiar=True, files=2):
             block.attrs["TotNumPart"] = np.array([0, len(run.ids), 0, 0, 0, 0], np.uint64)
             block.attrs["UsePeculiarVelocity"] = np.array([int(peculiar)], np.int32)
             block.attrs["CodeVersion"] = "5.0.1"
-        velocities = run.velocities if peculiar else run.velocities / np.sqrt(run.a)
-        for name, data in (
-            ("1/Position", run.positions * 1000),
-            ("1/Velocity", velocities.astype(np.float32)),
-            ("1/ID", run.ids.astype(np.uint64)),
-        ):
+        velocities = run.velocities * (1 if peculiar else run.a if masses else 1 / np.sqrt(run.a))
+        blocks = {
+            "1/Position": run.positions * 1000,
+            "1/Velocity": velocities.astype(np.float32),
+            "1/ID": run.ids.astype(np.uint64),
+        }
+        if masses:
+            blocks["1/Mass"] = np.full(len(run.ids), run.mass, np.float32)
+        for name, data in blocks.items():
             shape = (data.dtype, data.shape[1]) if data.ndim == 2 else data.dtype
             with file.create(name, dtype=shape, size=len(data), Nfile=files) as block:
                 block.write(0, data)

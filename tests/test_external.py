@@ -103,7 +103,7 @@ def test_an_imported_snapshot_is_ours(runs, config, tmp_path, caplog):
     np.testing.assert_allclose(found.velocities, runs["low"].velocities, rtol=1e-6, atol=1e-4)
     assert found.cosmology == check(external()).cosmology
     assert found.box_size == 50  # exactly, though Mpc without h are not
-    assert found.provenance["source"] == str(source)
+    assert found.provenance["source"] == source.name  # no path of this machine
     assert len(found.provenance["sha256"]) == 64
     import_snapshot(source, tmp_path / "again.hdf5", config, "low", 1.0)
     assert (tmp_path / "again.hdf5").read_bytes() == (tmp_path / "low.hdf5").read_bytes()

@@ -6,7 +6,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from learning import TEST_SEED
+from learning import TEST_SEED, TRAINING_SEED
 
 from supercosm.config import Cosmology
 from supercosm.cosmology import growth
@@ -218,3 +218,19 @@ def test_a_bound_makes_files_smaller_and_is_kept(boxes, tmp_path):
     assert small.path.stat().st_size < 0.6 * plain.path.stat().st_size
     block = small.block("high/displacement", (30, 5, 5), 6)
     assert np.abs(block - plain.block("high/displacement", (30, 5, 5), 6)).max() <= bound
+
+
+def test_runs_of_unknown_seeds_must_be_of_the_same_phases(boxes, tmp_path):
+    """Of other codes' runs no seed is known, so what is compared are the motions."""
+    for seed in (TEST_SEED, TRAINING_SEED):
+        for resolution in ("low", "high"):
+            found = read_snapshot(boxes.snapshot(seed, resolution))
+            write_snapshot(
+                tmp_path / f"{resolution}{seed}.hdf5", dataclasses.replace(found, provenance={"command": "import"})
+            )
+    low, high, other = (
+        tmp_path / f"{name}.hdf5" for name in (f"low{TEST_SEED}", f"high{TEST_SEED}", f"high{TRAINING_SEED}")
+    )
+    make_pairs(low, high, tmp_path / "pairs.hdf5", slabs=4)
+    with pytest.raises(DataError, match=r"correlated by -?0\.[0-4]\d, and runs from the same initial phases by 0\.5"):
+        make_pairs(low, other, tmp_path / "others.hdf5", slabs=4)

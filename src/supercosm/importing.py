@@ -49,7 +49,7 @@ def import_snapshot(
     origin = provenance(
         "import",
         {"length_unit": length_unit, "resolution": resolution},
-        source=str(snapshot),
+        source=snapshot.resolve().name,  # not its path: results are moved, and published
         sha256=checksum(snapshot),
         cosmology="header" if config is None else "configuration",
     )

@@ -26,6 +26,7 @@ from supercosm.snapshot import Snapshot, read_snapshot
 KIND = "supercosm pairs"
 SAFE = 0.99  # of the bound is what the compressor is asked for: it breaks its promise by the rounding of float32
 HUBBLE = 100  # km/s per Mpc/h: what an error of the displacement is worth in velocity
+ALIKE = 0.5  # least correlation of displacements of a low and a high run of the same phases; others have about 0
 CHUNK = 32  # cells per side of an HDF5 chunk: crops touch few, and each holds a useful amount
 
 
@@ -71,6 +72,20 @@ def check_pair(low: Snapshot, high: Snapshot) -> None:
         )
     for snapshot in (low, high):
         check_lattice(snapshot)
+    if "seed" not in high.provenance:  # else the seeds have been compared
+        _check_phases(low, high)
+
+
+def _check_phases(low: Snapshot, high: Snapshot) -> None:
+    """Raise DataError unless the high run moves, in the mean over each cell of the low one, about as the latter."""
+    n, factor = low.side, high.side // low.side
+    blocks = high.displacement().reshape(3, n, factor, n, factor, n, factor).mean(axis=(2, 4, 6), dtype=np.float64)
+    r = float(np.corrcoef(low.displacement().ravel(), blocks.ravel())[0, 1])
+    if r < ALIKE:
+        raise DataError(
+            f"the two snapshots are no pair: their displacements are correlated by {r:.2f}, and runs from the same "
+            f"initial phases by {ALIKE:g} at least; give two runs of one realisation"
+        )
 
 
 def check_lattice(snapshot: Snapshot) -> None:

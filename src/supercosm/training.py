@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
@@ -31,7 +32,7 @@ from supercosm.losscurve import loss_curve
 from supercosm.model import ModelCard, load_model, save_model
 from supercosm.pairs import CHUNK, PairFile
 from supercosm.provenance import provenance
-from supercosm.stopping import stoppable
+from supercosm.stopping import SIGNALS, stoppable
 from supercosm.told import describe_today, numbers
 
 log = logging.getLogger("supercosm")
@@ -88,7 +89,10 @@ def _fit(
     held_out = Crops(data[1], family.settings, unit, seed=VALIDATION_STREAM, augment=False)
     workers = WORKERS[device.type]
     sampler = StepSampler(training.validate_every * training.batch, _steps_done(last, training) * training.batch)
-    loader = DataLoader(crops, training.batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+    loader = DataLoader(
+        crops, training.batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
+        worker_init_fn=_read_on,
+    )  # fmt: skip
     judge = DataLoader(Subset(held_out, range(VALIDATION_CROPS * len(_times(data[1])))), 1)
     keep = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     _quiet()
@@ -101,6 +105,15 @@ def _fit(
             trainer.fit(family, loader, judge, ckpt_path=last if last.exists() else None, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+
+
+def _read_on(_: int) -> None:
+    """Let a process that reads crops outlive a request to stop, which goes to all: the training ends it in its time.
+
+    Torch's own handler ends it at once, and the training with an error, unless the training itself sent the signal.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _trainer(training: Training, device: torch.device, callbacks: list[Callback]) -> lightning.Trainer:

@@ -10,9 +10,10 @@ from supercosm.snapshot import read_snapshot
 pytest.importorskip("bigfile")
 
 
+@pytest.mark.parametrize("masses", [True, False])
 @pytest.mark.parametrize("peculiar", [True, False])
-def test_mp_gadget(truth, same, tmp_path, peculiar):
-    folder = write_bigfile(tmp_path / "PART_005", Run(truth), peculiar)
+def test_mp_gadget(truth, same, tmp_path, peculiar, masses):
+    folder = write_bigfile(tmp_path / "PART_005", Run(truth), peculiar, masses=masses)
     same(read_snapshot(folder))
     assert len(files_of(folder)) == 1 + 3 * (1 + 1 + 2)  # attributes; header, attr-v2 and two files for each block
 

@@ -155,10 +155,14 @@ def external_path(wildcards):
 
 
 def external_files(wildcards):
-    """Return all files of that snapshot; one sentence says what is wrong with it."""
+    """Return all files of that snapshot; one sentence says what is wrong with it, unless it was imported already."""
     from supercosm.formats import files_of
 
-    return [str(file) for file in checked(files_of, external_path(wildcards))]
+    path = external_path(wildcards)
+    imported = Path(f"{RESULTS}/simulations/{wildcards.seed}/{wildcards.resolution}{wildcards.tag}.hdf5")
+    if imported.exists() and not Path(path).exists():
+        return path
+    return [str(file) for file in checked(files_of, path)]
 
 
 def model_of(wildcards):

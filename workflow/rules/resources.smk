@@ -3,7 +3,7 @@
 from shutil import which
 
 MILLIONS = CONFIG.simulation.high**3 / 1e6  # high-resolution particles
-LONGEST = 1440  # minutes for the first attempt at a training, which goes on in the next one
+LONGEST = 1440  # minutes for one attempt at what the next one goes on with: a training, or samples
 
 
 def gpus(wildcards):
@@ -57,7 +57,7 @@ def sampling_minutes(wildcards, attempt):
     entry = ENTRIES[wildcards.entry]
     model = CONFIG.models.get(entry.model)
     work = entry.samples * getattr(model, "evaluations", 1) * relative_cost(model) if model else 1
-    return more(10 + 0.15 * MILLIONS * work, attempt)
+    return min(more(10 + 0.15 * MILLIONS * work, attempt), LONGEST)
 
 
 def densities_minutes(wildcards, attempt):
@@ -76,7 +76,7 @@ def fitting_minutes(model, attempt):
     training = model.training
     cells = training.steps * training.batch * training.crop**model.dimensions / 1e6
     speed = 20 if CONFIG.device != "cpu" else 1
-    return more(min(20 + 0.15 * cells * relative_cost(model) / speed, LONGEST), attempt)
+    return min(more(20 + 0.15 * cells * relative_cost(model) / speed, attempt), LONGEST)
 
 
 def fitting_memory(model, attempt):

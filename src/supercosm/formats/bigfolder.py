@@ -83,11 +83,14 @@ def read_arrays(path: Path, header: Header) -> Arrays:
     """Read the particles, in the units of the header."""
     kind = path / str(DARK_MATTER)
     positions = _block(kind / "Position", header.count, 3)
-    factor = header.units.velocity * (np.sqrt(header.scale_factor) if header.units.root_a else 1.0)
+    weighed = (kind / "Mass" / "header").is_file()
+    # if not peculiar, velocities are a² dx/dt in snapshots, and Gadget's v/√a in initial conditions, which lack masses
+    power = 0.0 if not header.units.root_a else -1.0 if weighed else 0.5
+    factor = header.units.velocity * header.scale_factor**power
     velocities = _block(kind / "Velocity", header.count, 3) * np.float32(factor)
     ids = _block(kind / "ID", header.count, 1)
     mass = header.mass or None
-    if mass is None and (kind / "Mass" / "header").is_file():
+    if mass is None and weighed:
         mass = float(_block(kind / "Mass", header.count, 1).mean(dtype=np.float64))
     return Arrays(positions, velocities, ids, mass)
 

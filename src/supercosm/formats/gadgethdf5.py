@@ -28,6 +28,7 @@ from supercosm.formats.header import (
 WHERE = "the /Header"
 COLUMNS = ("PartType1/Coordinates", "PartType1/Velocities", "PartType1/ParticleIDs")
 DEEPEST = 1100  # times that deflate, the strongest of HDF5's usual filters, can shrink anything
+BUILT_IN = 255  # the highest number of a filter that is HDF5's own
 UNITS = {"length": "UnitLength_in_cm", "velocity": "UnitVelocity_in_cm_per_s", "mass": "UnitMass_in_g"}
 PARAMETERS = {
     "Omega_m": ("Omega0",),
@@ -103,12 +104,21 @@ def column(file: h5py.File, name: str, path: Path) -> np.ndarray:
         raise DataError(f"{path}: /{name} holds no numbers; the file is damaged, or not of this kind")
     if data.is_virtual or data.external:
         raise DataError(f"{path}: /{name} lies in other files; name those, or their folder, instead")
-    stored = data.id.get_storage_size() * (DEEPEST if data.compression else 1)
+    stored = data.id.get_storage_size() * (DEEPEST if _is_packed(data) else 1)
     if data.size * data.dtype.itemsize > stored:
         raise DataError(
             f"{path} is truncated or damaged: /{name} has the shape {data.shape}, but only {stored} bytes are there"
         )
     return data[:]
+
+
+def _is_packed(data: h5py.Dataset) -> bool:
+    """Tell whether a data set may be larger than what is stored of it, and know how to unpack it."""
+    pipeline = data.id.get_create_plist()
+    filters = {pipeline.get_filter(i)[0] for i in range(pipeline.get_nfilters())}
+    if any(number > BUILT_IN for number in filters):
+        import hdf5plugin  # noqa: F401  (registers the filters that people use)
+    return bool(filters - {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
 
 def _attributes(file: h5py.File, group: str) -> dict[str, Any]:

@@ -136,7 +136,7 @@ def _check_mass(found: Found, particles: Particles, path: Path) -> None:
     units, count, box = found.header.units, len(particles.ids), particles.box_size
     expected = CRITICAL_DENSITY * particles.cosmology.Omega_m * box**3
     other = "Mpc/h" if units.lengths == KPC else "kpc/h"
-    way_out = f"if lengths are in {other}, say so with --length-unit {other} (length_unit='{other}')"
+    way_out = f"if lengths are in {other}, bring it in with `supercosm import --length-unit {other}`"
     if not found.arrays.mass:
         if not units.stated and not 5 < box < 20_000:
             raise DataError(
