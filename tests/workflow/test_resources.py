@@ -48,6 +48,6 @@ def test_larger_runs_ask_for_more_and_those_on_gpus_for_one(tmp_path):
 @pytest.mark.parametrize("key", ["groups", "set-threads"])
 def test_the_profile_names_rules_that_there_are(key):
     text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    rules = {name or other for name, other in re.findall(r"^(?:use rule \w+ as (\w+)|rule (\w+):)", text, re.M)}
+    rules = {name or other for name, other in re.findall(r"^ *(?:use rule \w+ as (\w+)|rule (\w+):)", text, re.M)}
     assert set(PROFILE[key]) <= rules
     assert set(PROFILE["group-components"]) <= set(PROFILE["groups"].values())
