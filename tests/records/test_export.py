@@ -18,9 +18,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from supercosm.errors import DataError
+from supercosm.external_settings import External
 from supercosm.records import export as module
 from supercosm.records.export import export
 from supercosm.records.inspect import describe
+from supercosm.records.run import read_record, record_run
 from supercosm.records.verdict import compare_runs
 
 
@@ -156,6 +158,43 @@ def test_a_zip_file_can_be_inspected_and_a_change_in_it_is_found(folder, kept_ru
         file.writestr("letter.txt", "Dear colleague")
     with pytest.raises(DataError, match="no exported run"):
         describe(tmp_path / "mine.zip")
+
+
+@pytest.mark.parametrize("fault", ["encrypted", "compression", "graph", "bomb"])
+def test_zip_files_of_any_content_are_one_sentence(tmp_path, fault):
+    path = tmp_path / "mine.zip"
+    sums = b"0" * (17 << 20) if fault == "bomb" else b""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("SHA256SUMS", sums)
+        file.writestr("ro-crate-metadata.json", "[]")
+    data = bytearray(path.read_bytes())
+    for place in [match.start() for match in re.finditer(b"PK\x01\x02", data)]:
+        if fault == "encrypted":
+            data[place + 8] |= 1
+        if fault == "compression":
+            data[place + 10] = 97
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="no exported run" if fault != "bomb" else "too many"):
+        describe(path)
+
+
+def test_an_export_does_not_tell_where_own_snapshots_lie(results, tmp_path):
+    record = read_record(results)
+    own = {"low": "/disk/me/run{seed}/low", "high": "../high{seed:03d}/snap"}
+    simulation = record.config.simulation.model_copy(update={"external": External(**own)})
+    audit = record.config.audit.model_copy(update={"few_steps": [], "universes": 0, "shifts": []})
+    config = record.config.model_copy(update={"simulation": simulation, "audit": audit})
+    record_run(config, results)
+    table = results / "evaluation/metrics.ecsv"
+    table.write_text(table.read_text() + f"# of /disk/me/run{config.seeds.test[0]}/low\n")
+    export(results, tmp_path / "paper")
+    assert "/disk/me" in (results / "provenance/config.yaml").read_text()
+    for name in names(tmp_path / "paper"):
+        assert b"/disk/me" not in (tmp_path / "paper" / name).read_bytes()
+    found = read_record(tmp_path / "paper").config.simulation.external
+    assert (found.low, found.high) == ("run{seed}/low", own["high"])
+    assert f"# of run{config.seeds.test[0]}/low" in (tmp_path / "paper/evaluation/metrics.ecsv").read_text()
+    assert not [note for note in compare_runs(results, tmp_path / "paper").notes if "Configurations" in note]
 
 
 def test_weights_come_along_when_asked_for(results, tmp_path):

@@ -8,15 +8,18 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from foreignfiles import Run, write_binary, write_fields, write_gadget_hdf5
 from learning import TEST_SEED, TRAINING_SEED, configuration, random_model
 
 from supercosm.compression.compress import compress_file
 from supercosm.compression.fit import train_coders
 from supercosm.config import check
 from supercosm.errors import DataError
+from supercosm.external_settings import External
 from supercosm.fields import density_of, write_density
 from supercosm.files import write_json
 from supercosm.fitsfile import write_slab
+from supercosm.importing import import_snapshot
 from supercosm.measure import measure
 from supercosm.records.arrays import PIECE, pieces
 from supercosm.records.found import Found, as_text, columns, lineage, text
@@ -80,6 +83,34 @@ def test_somebody_elses_snapshot(files, tmp_path):
     assert any("IDs run from 8" in note for note in found.notes)
 
 
+def test_an_imported_snapshot_knows_no_more_than_its_header(files, tmp_path):
+    [path] = write_gadget_hdf5(tmp_path / "theirs.hdf5", Run(read_snapshot(files / "snapshot.hdf5")))
+    import_snapshot(path, tmp_path / "ours.hdf5")
+    found = describe(tmp_path / "ours.hdf5")
+    assert set(found.facts["cosmology"]) == {"Omega_m", "h"}
+    assert any("no seed is known" in note for note in found.notes)
+
+
+def test_snapshots_of_several_files_and_fields(files, tmp_path):
+    ours = read_snapshot(files / "snapshot.hdf5")
+    for name in ("low", "snap"):
+        (tmp_path / name).mkdir()
+    paths = write_binary(tmp_path / "snap/snap_005", Run(ours), files=2)
+    description = write_fields(tmp_path / "low", ours) / "snapshot.yaml"
+    for path in (tmp_path / "snap/snap_005", tmp_path / "snap", paths[0], description, tmp_path / "low"):
+        found = describe(path)
+        assert (found.kind, found.facts["particles_per_side"]) == ("snapshot", 16)
+    paths[1].unlink()
+    (tmp_path / "low/vel.npy").unlink()
+    for path in (tmp_path / "snap/snap_005", tmp_path / "snap"):
+        with pytest.raises(DataError, match=r"snap_005.1 is missing"):
+            describe(path)
+    with pytest.raises(DataError, match=r"there is no field .*vel\.npy"):
+        describe(description)
+    with pytest.raises(DataError, match="check the path"):
+        describe(tmp_path / "snap/other")
+
+
 def test_pairs(files):
     found = describe(files / "pairs.hdf5")
     assert (found.facts["low_cells_per_side"], found.facts["high_cells_per_side"], found.facts["seed"]) == (16, 32, 1)
@@ -129,7 +160,11 @@ def test_folders_of_models_coders_and_checkpoints(files, tmp_path):
     assert (coder.kind, coder.facts["coder"], coder.facts["latents"]) == ("coder of density patches", "pca", 8)
     settings = configuration().models["model"].model_dump(mode="json")
     write_json(tmp_path / "made_for.json", {"settings": settings, "data": "", "start": None})
-    torch.save({"global_step": 4}, tmp_path / "last.ckpt")
+    loops = {
+        "epoch_progress": {"current": {"ready": 2, "processed": 1}},
+        "epoch_loop.batch_progress": {"current": {"completed": 1}},
+    }
+    torch.save({"global_step": 8, "loops": {"fit_loop": loops}}, tmp_path / "last.ckpt")  # as with a critic
     found = describe(tmp_path)
     assert (found.kind, found.facts["of"], found.facts["step"], found.facts["of_steps"]) == (
         "checkpoints",
@@ -167,6 +202,15 @@ def test_expected_files_are_named_once_and_follow_the_configuration():
     assert len(files) == len(set(files))
     more = expected(config.model_copy(update={"seeds": config.seeds.model_copy(update={"test": [8, 9, 10]})}))
     assert {"simulations/10/low.hdf5", "comparisons/model/10.ecsv"} <= set(more) - set(files)
+
+
+def test_of_own_snapshots_no_cost_is_expected():
+    config = configuration()
+    own = External(low="{seed}/low", high="{seed}/high")
+    simulation = config.simulation.model_copy(update={"external": own})
+    lacking = set(expected(config)) - set(expected(config.model_copy(update={"simulation": simulation})))
+    assert "evaluation/cost.ecsv" in lacking
+    assert all(name == "evaluation/cost.ecsv" or "linear" in name for name in lacking)
 
 
 def flip(path, offset):

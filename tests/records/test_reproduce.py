@@ -5,11 +5,17 @@ import logging
 
 import pytest
 
-from supercosm.config import load_config
+from supercosm.config import check, load_config
 from supercosm.errors import DataError
 from supercosm.files import write_json
 from supercosm.records import run
+from supercosm.records.places import anchored, working_folder
 from supercosm.records.reproduce import reproduce
+
+OWN = {
+    "simulation": {"external": {"low": "data/{seed}/low", "high": "/disk/me/run{seed}/high"}},
+    "audit": {"few_steps": [], "universes": 0, "shifts": []},
+}
 
 
 def test_the_recorded_configuration_runs_in_a_folder_of_its_own(kept_run, tmp_path, capfd):
@@ -28,6 +34,16 @@ def test_the_recorded_configuration_runs_in_a_folder_of_its_own(kept_run, tmp_pa
 
 def test_the_default_folder_lies_beside_the_results(results):
     assert reproduce(results, None, ["--dry-run"]) == results.parent / "synthetic-again" / "results" / "synthetic"
+
+
+def test_relative_paths_of_own_snapshots_are_those_of_the_first_run(tmp_path):
+    config = check(OWN)
+    work = tmp_path / "work {1}"
+    found = anchored(config, working_folder(work / "results" / config.name)).simulation.external
+    assert found.path("low", 3, 0) == work / "data/3/low"
+    assert str(found.path("high", 3, 0)) == "/disk/me/run3/high"
+    assert anchored(check({}), tmp_path) == check({})
+    assert working_folder(tmp_path / "paper") == tmp_path / "paper"
 
 
 def test_a_folder_that_holds_something_else_is_refused(kept_run, tmp_path):

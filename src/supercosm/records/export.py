@@ -13,13 +13,15 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from supercosm.errors import DataError
 from supercosm.files import whole
 from supercosm.records.crate import METADATA, crate
 from supercosm.records.inventory import expected
-from supercosm.records.run import FOLDER, Record, read_record
+from supercosm.records.places import hide, published, working_folder
+from supercosm.records.run import CONFIG, FOLDER, Record, as_yaml, read_record
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,9 @@ def export(results: str | Path, output: str | Path, weights: bool = False) -> No
         log.warning(
             "the run is not finished: %d files are missing, %s first; they are left out", len(missing), missing[0]
         )
+    content = {name: hide(data, record.config) if name.endswith(TEXT) else data for name, data in content.items()}
+    record = replace(record, config=published(record.config))
+    content[f"{FOLDER}/{CONFIG}"] = as_yaml(record.config).encode()
     _check_private(content, results)
     content[SUMS] = _sums(content).encode()  # of all but the two that authors complete
     content[README] = _readme(record, weights).encode()
@@ -84,7 +89,7 @@ def _is_packed(name: str, weights: bool) -> bool:
 def _check_private(content: Mapping[str, bytes], results: Path) -> None:
     """Raise DataError where a text names the home folder, or the place of the results on this machine."""
     here = results.resolve()
-    places = {Path.home(), here, here.parent.parent if here.parent.name == "results" else here}
+    places = {Path.home(), here, working_folder(here)}
     named = b"|".join(re.escape(str(place).encode()) for place in sorted(places) if len(place.parts) > 1)
     pattern = re.compile(rb"(?<![\w.])(" + named + rb")(?![\w.-])")
     for name, data in content.items():

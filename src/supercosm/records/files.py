@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 import warnings
 import zipfile
 import zlib
@@ -12,6 +13,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import yaml
 
 from supercosm.errors import DataError
 from supercosm.files import hdf5_reader
@@ -19,11 +21,16 @@ from supercosm.records.arrays import describe_arrays
 from supercosm.records.found import Found
 
 BOX_UNITS = {"box_size": "Mpc/h", "cell": "Mpc/h"}
+LARGEST = 16_000_000  # bytes of a list of the files in an export
+UNPACKING = (  # what zip files raise that are damaged, encrypted, of another compression or by somebody else
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError),
+    *(KeyError, TypeError, ValueError, RuntimeError, NotImplementedError, StopIteration),
+)
 
 
 def snapshot(path: Path) -> Found:
     """Describe a snapshot, ours or anybody's."""
-    from supercosm.snapshot import read_snapshot
+    from supercosm.snapshot import is_foreign, read_snapshot
 
     box = read_snapshot(path)
     facts: dict[str, Any] = {"particles": len(box.ids)}
@@ -38,9 +45,9 @@ def snapshot(path: Path) -> Found:
         notes.append(f"No lattice: {error}.")
     facts |= {"box_size": box.box_size, "scale_factor": box.scale_factor, "redshift": box.redshift}
     facts["cosmology"] = box.cosmology.model_dump()
-    if not box.provenance:
+    if is_foreign(box.provenance):
         facts["cosmology"] = {name: facts["cosmology"][name] for name in ("Omega_m", "h")}
-        notes.append("Not written by Supercosm: no seed is known, nor more of the cosmology than the header holds.")
+        notes.append("Made by another code: no seed is known, nor more of the cosmology than Omega_m and h.")
     facts |= {
         "particle_mass": box.particle_mass * 1e10,
         "rms_velocity": float(np.sqrt(3 * np.mean(np.square(box.velocities, dtype=np.float64)))),
@@ -209,11 +216,11 @@ def packed(path: Path) -> Found:
 
     try:
         with zipfile.ZipFile(path) as file:
-            lines = file.read(SUMS).decode().splitlines()
-            root = next(e for e in json.loads(file.read(METADATA))["@graph"] if e["@id"] == "./")
+            lines = _small(file, SUMS).decode().splitlines()
+            root = next(e for e in json.loads(_small(file, METADATA))["@graph"] if e["@id"] == "./")
             wrong = [name for digest, name in (line.split("  ", 1) for line in lines) if _sha256(file, name) != digest]
             facts = {"name": root["name"], "date": root["datePublished"], "files": len(file.namelist())}
-    except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, StopIteration) as error:
+    except UNPACKING as error:
         raise DataError(f"{path} is no exported run, or a damaged one ({error}); export it again") from error
     if wrong:
         raise DataError(f"{path}: {wrong[0]} is not what it was when the run was exported; export it again")
@@ -221,7 +228,16 @@ def packed(path: Path) -> Found:
 
 
 def _sha256(file: zipfile.ZipFile, name: str) -> str:
-    return hashlib.sha256(file.read(name)).hexdigest()
+    with file.open(name) as member:
+        return hashlib.file_digest(member, "sha256").hexdigest()
+
+
+def _small(file: zipfile.ZipFile, name: str) -> bytes:
+    """Read a member of a few kilobytes; a zip file from elsewhere may claim one that fills the memory."""
+    size = file.getinfo(name).file_size
+    if size > LARGEST:
+        raise ValueError(f"{name} has {size} bytes, too many for a list of files")
+    return file.read(name)
 
 
 def history(path: Path) -> Found:
@@ -234,6 +250,22 @@ def history(path: Path) -> Found:
         known = rows.known(name)[1]
         facts[f"last_{name}"] = float(known[-1]) if len(known) else None
     return Found("history of a training", facts, notes=[diagnose(path)])
+
+
+def is_description(path: Path) -> bool:
+    """Tell whether a file describes a snapshot in .npy fields, well or not."""
+    from supercosm.formats.latticefields import LARGEST as LONGEST
+
+    try:
+        content = yaml.safe_load(path.read_bytes()) if path.stat().st_size <= LONGEST else None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "displacement" in content
+
+
+def settings(path: Path) -> Found:
+    """Describe a YAML file: the description of a snapshot, or a configuration."""
+    return snapshot(path) if is_description(path) else configuration(path)
 
 
 def configuration(path: Path) -> Found:

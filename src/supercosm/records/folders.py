@@ -99,16 +99,24 @@ def checkpoints(folder: Path) -> Found:
     settings = note.get("settings") if isinstance(note.get("settings"), dict) else {}
     facts: dict[str, Any] = {"of": settings.get("family") or note.get("stage"), "files": len(rows)}
     if last.is_file():
-        facts |= {"step": _step(last), "of_steps": settings.get("training", {}).get("steps")}
+        training = settings.get("training", {})
+        facts |= {"step": _step(last, training.get("validate_every")), "of_steps": training.get("steps")}
     return Found("checkpoints", facts, tables={"files": rows}, notes=["The same command again goes on from here."])
 
 
-def _step(path: Path) -> int:
+def _step(path: Path, validate_every: int) -> int:
+    """Return how many steps a checkpoint holds, as a training counts them that goes on from it.
+
+    Its global_step counts every step of an optimiser, and so those of a critic, too.
+    """
     import torch
 
     try:
-        return int(torch.load(path, map_location="cpu", weights_only=True, mmap=True)["global_step"])
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        loops = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["loops"]["fit_loop"]
+        epoch, batch = (loops[name]["current"] for name in ("epoch_progress", "epoch_loop.batch_progress"))
+        whole_epoch = epoch["processed"] == epoch["ready"]  # it was written at the end of an epoch
+        return int(epoch["processed"] * validate_every + (0 if whole_epoch else batch["completed"]))
+    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
         raise DataError(f"{path} is no whole checkpoint ({error}); delete the folder and train again") from None
 
 

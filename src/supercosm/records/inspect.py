@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from supercosm.errors import DataError, SupercosmError
+from supercosm.errors import DataError
+from supercosm.formats import bigfolder, gadgetbinary, is_hdf5, latticefields
+from supercosm.formats.parts import first_file
 from supercosm.leftovers import NOTE
 from supercosm.records import files, folders
 from supercosm.records.found import Found
@@ -27,8 +29,8 @@ ENDS: dict[str, Callable[[Path], Found]] = {
     ".fits": files.slab,
     ".zip": files.packed,
     ".ecsv": files.table,
-    ".yaml": files.configuration,
-    ".yml": files.configuration,
+    ".yaml": files.settings,
+    ".yml": files.settings,
 }
 NAMES: dict[str, Callable[[Path], Found]] = {
     "history.csv": files.history,
@@ -43,7 +45,7 @@ def describe(path: str | Path) -> Found:
     if path.is_dir():
         return _folder(path)
     if not path.exists():
-        raise DataError(f"there is no {path}; check the path")
+        return describe(_first(path))
     if path.name in NAMES:
         return NAMES[path.name](path)
     with open(path, "rb") as file:
@@ -67,9 +69,31 @@ def _folder(path: Path) -> Found:
     return _foreign(path)
 
 
+def _first(path: Path) -> Path:
+    """Return the first file of a snapshot whose names begin with the path."""
+    try:
+        return first_file(path)
+    except DataError:
+        raise DataError(f"there is no {path}; check the path") from None
+
+
 def _foreign(path: Path) -> Found:
     """Take it for a snapshot of another program."""
+    if not _is_snapshot(path):
+        raise DataError(f"{path} is nothing that can be described: it is not {KNOWN}")
+    return files.snapshot(path)
+
+
+def _is_snapshot(path: Path) -> bool:
+    """Tell whether something begins as a snapshot of a known format does: what is wrong with it, its reader says."""
+    description = latticefields.description_in(path)
+    if description is not None and files.is_description(description):
+        return True
+    if bigfolder.is_bigfile(path):
+        return True
     try:
-        return files.snapshot(path)
-    except SupercosmError:
-        raise DataError(f"{path} is nothing that can be described: it is not {KNOWN}") from None
+        first = first_file(path)
+    except DataError:
+        return False
+    with open(first, "rb") as file:
+        return is_hdf5(first) or gadgetbinary.kind_of(file.read(8)) is not None

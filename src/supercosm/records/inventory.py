@@ -72,7 +72,8 @@ def _expected(config: Config) -> Iterator[str]:
     tables = tables_of(config, Path())
     yield from (path.as_posix() for paths in tables.values() for path in paths)
     drift = config.audit.shifts and config.audit.seeds and _models_at_the_end(config)
-    judged = ["cost", *(["families"] if contenders(config) else []), *(["drift"] if drift else [])]
+    cost = [] if config.simulation.external else ["cost"]  # what those have cost, nobody told
+    judged = [*cost, *(["families"] if contenders(config) else []), *(["drift"] if drift else [])]
     yield from (f"evaluation/{name}.ecsv" for name in ("metrics", "spectra", *tables, *judged))
     yield from (f"evaluations/{entry.name}.ecsv" for entry in iterative(config))
     if coders:

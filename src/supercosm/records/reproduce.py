@@ -14,6 +14,7 @@ from supercosm.errors import DataError
 from supercosm.files import whole
 from supercosm.records import run
 from supercosm.records.environment import environment
+from supercosm.records.places import anchored, working_folder
 
 log = logging.getLogger(__name__)
 
@@ -24,15 +25,16 @@ def reproduce(results: str | Path, output: str | Path | None = None, options: Se
     """Run the workflow on the configuration that a results folder, or an export, records; return the new results.
 
     output: folder to run in, by default <results>-again; it gets config/config.yaml, and the results are in
-    results/<name> there. A killed run goes on when called again. options: of snakemake. Raises DataError where there
-    is no record, the folder holds something else, or the workflow fails.
+    results/<name> there. A killed run goes on when called again. options: of snakemake. Relative paths of external
+    snapshots are taken from the working folder that holds the results. Raises DataError where there is no record, the
+    folder holds something else, or the workflow fails.
     """
     results = Path(results)
     record = run.read_record(results)
     place = results.resolve().with_name(f"{results.resolve().name}-again") if output is None else Path(output)
     for name, (then, now) in run.differences(record.latest, environment()).items():
         log.warning("%s: %s was recorded, here it is %s; results may differ", name, then, now)
-    _settle(place, record.config)
+    _settle(place, anchored(record.config, working_folder(results)))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(run.workflow_source(record) / "Snakefile")]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"  # where rules find `supercosm`
     command += ["--directory", str(place), *options]

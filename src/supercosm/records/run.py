@@ -5,7 +5,8 @@
     provenance/environment.txt    the packages of the latest, a requirements file
     provenance/workflow/          Snakefile, rules, captions and the default profile
 
-No path in it is absolute, so a folder that moves takes all it needs along.
+No path in it is absolute, but for those that simulation.external was given, so a folder that moves takes all it needs
+along.
 """
 
 from __future__ import annotations

@@ -158,6 +158,8 @@ def _told(a: str, b: str) -> str:
 
 def _sections(one: run.Record, other: run.Record) -> list[str]:
     a, b = (record.config.model_dump(mode="json") for record in (one, other))
+    for found in (a, b):  # where external snapshots lie is no difference between runs
+        found["simulation"]["external"] = (found["simulation"]["external"] or {}) | {"low": "", "high": ""}
     return [name for name in a if a[name] != b[name] and name != "name"]
 
 
