@@ -169,7 +169,7 @@ def test_folders_of_models_coders_and_checkpoints(files, tmp_path):
     assert (found.kind, found.facts["of"], found.facts["step"], found.facts["of_steps"]) == (
         "checkpoints",
         "unet",
-        4,
+        3,
         6,
     )
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import h5py
 import numpy as np
-import yaml
 
 from supercosm.errors import DataError
 from supercosm.files import hdf5_reader
@@ -250,22 +249,6 @@ def history(path: Path) -> Found:
         known = rows.known(name)[1]
         facts[f"last_{name}"] = float(known[-1]) if len(known) else None
     return Found("history of a training", facts, notes=[diagnose(path)])
-
-
-def is_description(path: Path) -> bool:
-    """Tell whether a file describes a snapshot in .npy fields, well or not."""
-    from supercosm.formats.latticefields import LARGEST as LONGEST
-
-    try:
-        content = yaml.safe_load(path.read_bytes()) if path.stat().st_size <= LONGEST else None
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return False
-    return isinstance(content, dict) and "displacement" in content
-
-
-def settings(path: Path) -> Found:
-    """Describe a YAML file: the description of a snapshot, or a configuration."""
-    return snapshot(path) if is_description(path) else configuration(path)
 
 
 def configuration(path: Path) -> Found:

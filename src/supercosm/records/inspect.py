@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import yaml
+
 from supercosm.errors import DataError
 from supercosm.formats import bigfolder, gadgetbinary, is_hdf5, latticefields
 from supercosm.formats.parts import first_file
@@ -29,8 +31,8 @@ ENDS: dict[str, Callable[[Path], Found]] = {
     ".fits": files.slab,
     ".zip": files.packed,
     ".ecsv": files.table,
-    ".yaml": files.settings,
-    ".yml": files.settings,
+    ".yaml": files.configuration,
+    ".yml": files.configuration,
 }
 NAMES: dict[str, Callable[[Path], Found]] = {
     "history.csv": files.history,
@@ -53,7 +55,7 @@ def describe(path: str | Path) -> Found:
     for magic, described in STARTS.items():
         if start.startswith(magic):
             return described(path)
-    return ENDS[path.suffix](path) if path.suffix in ENDS else _foreign(path)
+    return ENDS[path.suffix](path) if path.suffix in ENDS and not _is_description(path) else _foreign(path)
 
 
 def _folder(path: Path) -> Found:
@@ -87,7 +89,7 @@ def _foreign(path: Path) -> Found:
 def _is_snapshot(path: Path) -> bool:
     """Tell whether something begins as a snapshot of a known format does: what is wrong with it, its reader says."""
     description = latticefields.description_in(path)
-    if description is not None and files.is_description(description):
+    if description is not None and _is_description(description):
         return True
     if bigfolder.is_bigfile(path):
         return True
@@ -97,3 +99,14 @@ def _is_snapshot(path: Path) -> bool:
         return False
     with open(first, "rb") as file:
         return is_hdf5(first) or gadgetbinary.kind_of(file.read(8)) is not None
+
+
+def _is_description(path: Path) -> bool:
+    """Tell whether a file describes a snapshot in .npy fields, well or not."""
+    if path.suffix not in latticefields.SUFFIXES or path.stat().st_size > latticefields.LARGEST:
+        return False
+    try:
+        content = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return False
+    return isinstance(content, dict) and "displacement" in content
