@@ -79,7 +79,7 @@ def test_somebody_elses_snapshot(files, tmp_path):
     assert found.facts["arrays_with_a_checksum_that_agrees"] == 0
     assert set(found.facts["cosmology"]) == {"Omega_m", "h"}
     assert found.facts["seed"] is None
-    assert "particles_per_side" not in found.facts
+    assert found.facts["particles_per_side"] == 16  # IDs from 8 on name lattice points as well
     assert any("IDs run from 8" in note for note in found.notes)
 
 
