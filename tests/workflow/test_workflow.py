@@ -212,7 +212,7 @@ def test_a_run_that_was_stopped_is_reproduced_and_compared(finished, copy, monke
     """The folder of the second run is a copy of the first that lacks a comparison, so that little runs again."""
     for key, value in environment().items():
         monkeypatch.setenv(key, value)
-    (copy / "config/config.yaml").write_text(as_yaml(SMOKE))
+    (copy / "config/config.yaml").write_text(as_yaml(read_record(finished / RUN).config))
     (copy / RUN / "comparisons/low/4.ecsv").unlink()
     again = reproduce(finished / RUN, copy, ["--cores", "2", "--set-threads", *(f"{rule}=1" for rule in THREADED)])
     assert again == copy / RUN
