@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,6 +72,16 @@ def write_history(path: Path, rows: list[dict[str, float]]) -> None:
         writer = csv.DictWriter(file, used, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
+
+
+def steps_done(loops: dict[str, Any], validate_every: int) -> int:
+    """Return how many steps the loops of a checkpoint (`fit_loop`) have made, whose epochs have so many steps.
+
+    Its global_step counts every step of an optimiser, and so those of a critic, too.
+    """
+    epoch, batch = (loops[name]["current"] for name in ("epoch_progress", "epoch_loop.batch_progress"))
+    whole_epoch = epoch["processed"] == epoch["ready"]  # it was written at the end of an epoch
+    return int(epoch["processed"] * validate_every + (0 if whole_epoch else batch["completed"]))
 
 
 def smooth(values: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ from supercosm.errors import DataError
 from supercosm.families import Family, build_family
 from supercosm.features import Features, Scales, measure_scales
 from supercosm.files import locked, whole
-from supercosm.history import diagnose, write_history
+from supercosm.history import diagnose, steps_done, write_history
 from supercosm.leftovers import discard_foreign, empty
 from supercosm.losscurve import loss_curve
 from supercosm.model import ModelCard, load_model, save_model
@@ -136,11 +136,8 @@ def _steps_done(checkpoint: Path, training: Training) -> int:
     """Return how many steps a checkpoint holds, none where it is missing."""
     if not checkpoint.exists():
         return 0
-    state = WholeCheckpoints().load_checkpoint(checkpoint, weights_only=True)["loops"]["fit_loop"]
-    epochs = int(state["epoch_progress"]["current"]["processed"])
-    if epochs == int(state["epoch_progress"]["current"]["ready"]):  # it was written at the end of an epoch
-        return epochs * training.validate_every
-    return epochs * training.validate_every + int(state["epoch_loop.batch_progress"]["current"]["completed"])
+    loops = WholeCheckpoints().load_checkpoint(checkpoint, weights_only=True)["loops"]["fit_loop"]
+    return steps_done(loops, training.validate_every)
 
 
 def uses_bfloat16(training: Training, device: torch.device) -> bool:

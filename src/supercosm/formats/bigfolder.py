@@ -20,6 +20,7 @@ import numpy as np
 from supercosm.errors import DataError
 from supercosm.formats.header import (
     DARK_MATTER,
+    UNITS,
     Arrays,
     Header,
     check,
@@ -32,7 +33,6 @@ from supercosm.formats.header import (
 
 WHERE = "Header/attr-v2"
 ATTRIBUTES = 1 << 20  # bytes that a list of attributes may have
-UNITS = {"length": "UnitLength_in_cm", "velocity": "UnitVelocity_in_cm_per_s", "mass": "UnitMass_in_g"}
 COSMOLOGY = {
     "Omega_m": ("Omega0", "OmegaM"),
     "Omega_lambda": ("OmegaLambda",),

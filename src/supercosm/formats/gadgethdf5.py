@@ -15,6 +15,7 @@ import numpy as np
 from supercosm.errors import DataError
 from supercosm.formats.header import (
     DARK_MATTER,
+    UNITS,
     Arrays,
     Header,
     check,
@@ -29,7 +30,6 @@ WHERE = "the /Header"
 COLUMNS = ("PartType1/Coordinates", "PartType1/Velocities", "PartType1/ParticleIDs")
 DEEPEST = 1100  # times that deflate, the strongest of HDF5's usual filters, can shrink anything
 BUILT_IN = 255  # the highest number of a filter that is HDF5's own
-UNITS = {"length": "UnitLength_in_cm", "velocity": "UnitVelocity_in_cm_per_s", "mass": "UnitMass_in_g"}
 PARAMETERS = {
     "Omega_m": ("Omega0",),
     "h": ("HubbleParam",),

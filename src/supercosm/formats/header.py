@@ -23,6 +23,7 @@ TYPES = (
     "black holes or boundary",
 )
 DARK_MATTER = 1
+UNITS = {"length": "UnitLength_in_cm", "velocity": "UnitVelocity_in_cm_per_s", "mass": "UnitMass_in_g"}
 ABSURD = 1e-30, 1e30  # below and above there is no length, time or parameter, in whatever unit
 LEAST = 12 + 12 + 4  # bytes of a particle: positions and velocities in single precision, ID of 32 bits
 

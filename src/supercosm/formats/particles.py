@@ -24,9 +24,7 @@ from supercosm.units import CRITICAL_DENSITY, KPC
 
 log = logging.getLogger(__name__)
 
-FILLED = (
-    0.005  # of the mass in the box that particles may lack or exceed: constants differ by up to 0.0004 between codes
-)
+FILLED = 0.005  # of the mass in the box that particles may lack or exceed: constants of codes differ by up to 0.0004
 
 
 @dataclass(frozen=True)

@@ -105,17 +105,14 @@ def checkpoints(folder: Path) -> Found:
 
 
 def _step(path: Path, validate_every: int) -> int:
-    """Return how many steps a checkpoint holds, as a training counts them that goes on from it.
-
-    Its global_step counts every step of an optimiser, and so those of a critic, too.
-    """
+    """Return how many steps a checkpoint holds, as a training counts them that goes on from it."""
     import torch
+
+    from supercosm.history import steps_done
 
     try:
         loops = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["loops"]["fit_loop"]
-        epoch, batch = (loops[name]["current"] for name in ("epoch_progress", "epoch_loop.batch_progress"))
-        whole_epoch = epoch["processed"] == epoch["ready"]  # it was written at the end of an epoch
-        return int(epoch["processed"] * validate_every + (0 if whole_epoch else batch["completed"]))
+        return steps_done(loops, validate_every)
     except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
         raise DataError(f"{path} is no whole checkpoint ({error}); delete the folder and train again") from None
 
