@@ -25,7 +25,7 @@ def own(tiny_simulations, tmp_path):
     model = {"condition": ["low"], "noise": "none"}
     content = {
         "simulation": {"external": {"low": "data/{seed}/low", "high": "data/{seed}/snap_005"}},
-        "models": {"unet": model, "gan": {**model, "noise": "white"}, "ensemble": {**model, "noise": "white"}},
+        "models": {"unet": model, "gan": {**model, "noise": "white"}},
         "audit": {"few_steps": [], "universes": 0, "shifts": []},
         "classification": {"tasks": {"sigma8": None}},
     }
