@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,20 +17,34 @@ PROFILE = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
 
 def planned(folder, **content):
     """Return the resources of one job of every rule that leads to a comparison with a model: {rule: {name: number}}."""
-    shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
     (folder / "more.yaml").write_text(yaml.safe_dump(content))
     targets = [f"results/smoke/comparisons/{entry}/4.ecsv" for entry in ("unet", "low")]
+    return resources_of(dry_run(folder, "config/smoke.yaml", "more.yaml", targets=targets))
+
+
+def dry_run(folder, *overlays, targets=()):
+    """Return what a dry run in a folder prints."""
+    shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
     call = [sys.executable, "-m", "snakemake", "-n", *targets, "-s", ROOT / "Snakefile", "--cores", "2"]
-    call += ["--configfile", "config/smoke.yaml", "more.yaml"]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    printed = subprocess.run(call, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    run = partial(subprocess.run, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return run([*call, "--configfile", *overlays]).stdout
+
+
+def resources_of(printed):
+    """Return the resources of one job of every rule, and entry, of those that ask for most time."""
     found = {}
     for block in re.split(r"^(?=\[)", printed, flags=re.M):
-        rule, resources = re.search(r"^rule (\w+):", block, re.M), re.search(r"^    resources: (.+)$", block, re.M)
-        if rule and resources:
-            entry = re.search(r"^    wildcards: .*entry=(\w+)", block, re.M)
+        rule, resources = (
+            re.search(r"^(?:local)?rule (\w+):", block, re.M),
+            re.search(r"^    resources: (.+)$", block, re.M),
+        )
+        if rule and resources and "runtime" in resources[1]:
+            entry = re.search(r"^    wildcards: .*entry=([^,\s]+)", block, re.M)
             name = rule[1] + (f" {entry[1]}" if entry else "")
-            found[name] = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", resources[1])}
+            asked = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", resources[1])}
+            if asked["runtime"] > found.get(name, {"runtime": 0})["runtime"]:
+                found[name] = asked
     return found
 
 
@@ -51,3 +66,18 @@ def test_the_profile_names_rules_that_there_are(key):
     rules = {name or other for name, other in re.findall(r"^ *(?:use rule \w+ as (\w+)|rule (\w+):)", text, re.M)}
     assert set(PROFILE[key]) <= rules
     assert set(PROFILE["group-components"]) <= set(PROFILE["groups"].values())
+
+
+def test_third_attempts_of_the_largest_run_fit_into_its_partitions(tmp_path):
+    """Twice doubled, one job after the other, with groups as narrow as docs/cluster.md tells for it."""
+    limits = yaml.safe_load((ROOT / "profiles/slurm/partitions.yaml").read_text())["partitions"]["cpu"]
+    words = re.search(r"paper.yaml .*--group-components (.+)", (ROOT / "docs/cluster.md").read_text())[1]
+    width = {name: int(count) for name, count in (word.split("=") for word in words.split())}
+    assert set(width) == set(PROFILE["group-components"])
+    jobs = resources_of(dry_run(tmp_path, "config/paper.yaml"))
+    assert {"simulate", "train", "measure", "sample", "classify"} <= {job.split()[0] for job in jobs}
+    for job, found in jobs.items():
+        rule = job.split()[0]
+        longest = 4 * found["runtime"] if rule != "train" else found["runtime"]  # a day: the next attempt goes on
+        assert longest * width.get(PROFILE["groups"].get(rule), 1) <= limits["max_runtime"], job
+        assert 4 * found["mem_mb"] <= limits["max_mem_mb"], job
