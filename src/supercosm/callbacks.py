@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import time
 import zipfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from supercosm.errors import DataError, StoppedError
 from supercosm.families import Family
 from supercosm.files import whole
 from supercosm.history import write_history
+from supercosm.sharing import ALONE, Share
 from supercosm.stopping import Request
 
 log = logging.getLogger("supercosm")
@@ -26,8 +28,15 @@ log = logging.getLogger("supercosm")
 class WholeCheckpoints(TorchCheckpointIO):
     """Checkpoints, whole or not there: a kill while saving loses nothing, and flipped bits are found."""
 
+    def __init__(self, share: Share = ALONE) -> None:
+        """`share`: of several processes, the first writes what all have."""
+        super().__init__()
+        self.share = share
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write beside, sync, rename."""
+        if not self.share.first:
+            return
         with whole(path) as part:
             torch.save(checkpoint, part)
 
@@ -78,7 +87,7 @@ class History(Callback):
         self.seconds += spent
         self._earlier, self._since = 0.0, time.monotonic()  # what is saved now has spent nothing on the next epoch
         step = (trainer.current_epoch + 1) * training.validate_every
-        measured = family.means.take()
+        measured = self._measured(family)
         row = {
             "step": step,
             "seconds": round(self.seconds, 2),
@@ -87,7 +96,8 @@ class History(Callback):
             **measured,
         }
         self.rows.append(row)
-        write_history(self.path, self.rows)
+        if family.share.first:
+            write_history(self.path, self.rows)
         left = (training.steps - step) * self.seconds / step
         log.info(
             "step %d/%d  loss %.4g  validation %.4g  %.2f crops/s  %d:%02d left",
@@ -95,10 +105,18 @@ class History(Callback):
             row["crops_per_second"], left // 60, left % 60,
         )  # fmt: skip
         if not torch.isfinite(torch.tensor(row["train_loss"])):
-            raise DataError(
+            sentence = (
                 f"the training loss became {row['train_loss']} before step {step}; lower training.learning_rate "
                 f"({training.learning_rate:g}) or the adversarial weight, then run again"
             )
+            raise DataError(family.share.says(sentence))
+
+    def _measured(self, family: Family) -> dict[str, float]:
+        """Return the means of the epoch over all processes, and have them forgotten."""
+        total = family.means.total(family.share)
+        if total is not family.means:
+            family.means.take()
+        return total.take()
 
     def _spent(self) -> float:
         """Return the seconds of the epoch under way."""
@@ -118,11 +136,14 @@ class StopWhenAsked(Callback):
 
     def on_train_batch_start(self, trainer: lightning.Trainer, family: Family, batch: Any, index: int) -> None:
         """Raise StoppedError if asked to. At the start of an epoch the checkpoint of the one before holds it all."""
-        if self.request.signal is None:
+        number = family.share.highest(self.request.signal or 0)  # of any process: all stop, at the same step
+        if not number:
             return
         if index > 0:
             trainer.save_checkpoint(self.checkpoint)
-        raise StoppedError(
-            f"training was stopped by {self.request.signal.name} after {family.step_number(index)} of "
+            family.share.wait()  # what started them may end all as soon as one ends
+        sentence = (
+            f"training was stopped by {signal.Signals(number).name} after {family.step_number(index)} of "
             f"{family.settings.training.steps} steps; the same command goes on from there"
         )
+        raise StoppedError(family.share.says(sentence))

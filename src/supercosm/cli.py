@@ -14,7 +14,8 @@ import typer
 
 from supercosm import choosing, classifying, compressing, judging, recording
 from supercosm.config import BASELINES, Config, load_config
-from supercosm.errors import ConfigurationError, StoppedError, SupercosmError
+from supercosm.errors import ConfigurationError, LostError, StoppedError, SupercosmError
+from supercosm.launching import LOST, guard, launch
 from supercosm.options import Cost, Files, Json, Output
 from supercosm.stopping import EXIT_CODE
 from supercosm.threads import two_threads_at_least
@@ -99,10 +100,12 @@ def train(
     start: Annotated[Path | None, typer.Option(help="Folder of the trained model to start from.")] = None,
     config: Files = None,
     settings: Json = None,
+    hardware: Annotated[str | None, typer.Option(help="JSON of the section `hardware`, in place of its keys.")] = None,
 ) -> None:
     """Train one model; the same command again resumes a run that was killed."""
-    checked = load_config(config or (), settings)
+    checked = load_config(config or (), settings, hardware)
     _check_model(checked, model, start)
+    launch(checked.hardware, sys.argv[1:])
     two_threads_at_least()
     from supercosm.training import train as run
 
@@ -249,12 +252,15 @@ def main() -> None:
     """
     if "OMP_NUM_THREADS" in os.environ:  # Snakemake says there how many threads a job may take; numba looks elsewhere
         os.environ.setdefault("NUMBA_NUM_THREADS", os.environ["OMP_NUM_THREADS"])
+    guard()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("supercosm").setLevel(logging.INFO)
     try:
         app()
     except StoppedError as error:
         _fail(error, EXIT_CODE)
+    except LostError as error:
+        _fail(error, LOST)
     except SupercosmError as error:
         _fail(error)
     except OSError as error:
@@ -278,7 +284,8 @@ def _explain(error: OSError) -> Any:
 
 
 def _fail(reason: Any, code: int = 1) -> None:
-    print("supercosm:", " ".join(str(reason).split()), file=sys.stderr)
+    if str(reason):  # else another process of the same training says it
+        print("supercosm:", " ".join(str(reason).split()), file=sys.stderr)
     sys.exit(code)
 
 

@@ -18,6 +18,7 @@ from supercosm.compression_settings import Compression
 from supercosm.errors import ConfigurationError
 from supercosm.external_settings import conflicts
 from supercosm.family_settings import AnyModel, Unet
+from supercosm.hardware_settings import Hardware
 from supercosm.model_settings import Model, Network, Training
 from supercosm.overlays import merge, read_json, read_yaml, without_nulls
 from supercosm.sentences import sentence
@@ -45,6 +46,7 @@ __all__ = [
     "Cosmology",
     "Entry",
     "Evaluation",
+    "Hardware",
     "Model",
     "Network",
     "Pairs",
@@ -81,6 +83,7 @@ class Config(Settings):
     compression: Compression = Compression()
     classification: Classification = Classification()
     report: Report = Report()
+    hardware: Hardware = Hardware()
 
     @model_validator(mode="after")
     def _models_fit(self) -> Config:
@@ -97,6 +100,8 @@ class Config(Settings):
             self.shifted(shift)
         if self.simulation.external and (faults := list(conflicts(self))):
             raise ValueError("; ".join(faults))
+        if fault := self.hardware.fault((name, model.training.batch) for name, model in self.models.items()):
+            raise ValueError(fault)
         self._check_skew()
         boxes = [entry.name for entry in entries(self) if is_whole_box(self, entry)]
         classification = self.classification.fault(boxes, self.simulation.high, self.seeds, self.cosmology)
@@ -267,13 +272,15 @@ def is_whole_box(config: Config, entry: Entry) -> bool:
     return last and (entry.model is None or config.models[entry.model].dimensions == 3)
 
 
-def load_config(files: Iterable[str | Path] = (), settings: str | None = None) -> Config:
-    """Read YAML files, merge them in order with a JSON overlay, and check the result."""
+def load_config(files: Iterable[str | Path] = (), settings: str | None = None, hardware: str | None = None) -> Config:
+    """Read YAML files, merge them in order with a JSON overlay and with one of that section, and check the result."""
     content: dict[str, Any] = {}
     for path in files:
         content = merge(content, read_yaml(path))
     if settings:
         content = merge(content, read_json(settings))
+    if hardware:
+        content = merge(content, {"hardware": read_json(hardware, "--hardware")})
     return check(content)
 
 

@@ -14,11 +14,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from supercosm.caching import GIGABYTE, Cache
 from supercosm.config import Cosmology, Model
 from supercosm.errors import DataError
 from supercosm.fields import log_density
+from supercosm.hardware_settings import Hardware
 from supercosm.mesh import upsample
 from supercosm.pairs import PairFile
+from supercosm.sharing import ALONE, Share
 from supercosm.skew import CANDIDATES, Environments, Place
 from supercosm.statistics.environment import CLASSES
 from supercosm.told import numbers, units
@@ -34,15 +37,27 @@ class Crops(Dataset):
     `units` (see supercosm.told), of which that of the displacement is `growth` (1, 1, …).
     """
 
-    def __init__(self, files: Sequence[PairFile], model: Model, unit: int, *, seed: int, augment: bool) -> None:
-        """Prepare crops whose origins are multiples of `unit` high-resolution cells and of a low one."""
+    def __init__(
+        self,
+        files: Sequence[PairFile],
+        model: Model,
+        unit: int,
+        *,
+        seed: int,
+        augment: bool,
+        cache: float = Hardware().cache,
+    ) -> None:
+        """Prepare crops whose origins are multiples of `unit` high-resolution cells and of a low one.
+
+        cache: low-resolution fields kept from crop to crop, at most [GB]; all else is read for every crop.
+        """
         self.files, self.model, self.seed, self.augment = list(files), model, seed, augment
         self.factor = self.files[0].high // self.files[0].low
         self.unit = math.lcm(unit, self.factor)
         self.side = model.training.crop
-        self.environments = Environments(self.files)
+        self.cache = Cache(cache * GIGABYTE)
+        self.environments = Environments(self.files, self.cache)
         self.units = [units(model, file) for file in self.files]
-        self._low: dict[int, np.ndarray] = {}
         check_files(self.files, model, self.side)
 
     def __getitem__(self, index: int) -> Crop:
@@ -140,16 +155,16 @@ class Crops(Dataset):
         return self._small_scales(which, start, slab)
 
     def _low_fields(self, which: int) -> np.ndarray:
-        """Return the whole low-resolution field of a box, which is small enough to keep."""
-        if which not in self._low:
-            file = self.files[which]
-            if self.model.dimensions == 2:
-                self._low[which] = log_density(file.read("low/slabs"))
-            elif self.model.fields == "density":
-                self._low[which] = log_density(file.read("low/density"))
-            else:
-                self._low[which] = self._grown_back(which, [file.read(f"low/{name}") for name in VECTORS])
-        return self._low[which]
+        """Return the whole low-resolution field of a box, of which every up-sampled cell is a sum."""
+        return self.cache.get(("low", which), lambda: self._read_low(which))
+
+    def _read_low(self, which: int) -> np.ndarray:
+        file = self.files[which]
+        if self.model.dimensions == 2:
+            return log_density(file.read("low/slabs"))
+        if self.model.fields == "density":
+            return log_density(file.read("low/density"))
+        return self._grown_back(which, [file.read(f"low/{name}") for name in VECTORS])
 
 
 def _kind(file: PairFile) -> tuple[float, Cosmology]:
@@ -199,11 +214,14 @@ def transform(field: Tensor, axes: Sequence[int], flips: Sequence[bool]) -> Tens
 
 
 class StepSampler(torch.utils.data.Sampler[int]):
-    """Indices of one epoch: epoch e of length n takes crops e·n … (e+1)·n − 1, less those already seen."""
+    """Indices of one epoch: epoch e of length n takes crops e·n … (e+1)·n − 1, less those already seen.
 
-    def __init__(self, length: int, seen: int = 0) -> None:
-        """`length`: crops per epoch. `seen`: crops that an interrupted training has learnt from."""
-        self.length, self.seen = length, seen
+    Of every batch this process takes its share, the next one takes the next.
+    """
+
+    def __init__(self, length: int, seen: int = 0, batch: int = 1, share: Share = ALONE) -> None:
+        """`length`: crops per epoch. `seen`: crops that an interrupted training has learnt from, of all processes."""
+        self.length, self.seen, self.batch, self.share = length, seen, batch, share
         self.epoch = seen // length
 
     def set_epoch(self, epoch: int) -> None:
@@ -212,8 +230,10 @@ class StepSampler(torch.utils.data.Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         """Iterate over the crop indices that are left of this epoch."""
-        return iter(range(max(self.seen, self.epoch * self.length), (self.epoch + 1) * self.length))
+        left = range(max(self.seen, self.epoch * self.length), (self.epoch + 1) * self.length)
+        own = self.batch // self.share.world
+        return (index for index in left if index % self.batch // own == self.share.rank)
 
     def __len__(self) -> int:
         """Return the crops of a whole epoch, by which progress is counted in one that goes on, too."""
-        return self.length
+        return self.length // self.share.world

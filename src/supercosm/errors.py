@@ -19,3 +19,7 @@ class CoverageError(SupercosmError):
 
 class StoppedError(SupercosmError):
     """Work that ended early because the process was asked to stop; the same command goes on from there."""
+
+
+class LostError(SupercosmError):
+    """A process that cannot go on because one of those that it trains with has ended."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
+
+from supercosm.sharing import Share
 
 
 class Means:
@@ -25,6 +28,23 @@ class Means:
         found = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
         self.sums, self.counts = {}, {}
         return found
+
+    def total(self, share: Share) -> Means:
+        """Return what all processes of a training have together."""
+        if share.world == 1 or not self.sums:
+            return self
+        names, found = sorted(self.sums), Means()
+        counts = torch.tensor([float(self.counts[name]) for name in names], dtype=torch.float64)
+        sums = torch.stack([self.sums[name].cpu() for name in names])
+        sums, counts = share.sum(torch.stack([sums, counts]))
+        found.sums = dict(zip(names, sums, strict=True))
+        found.counts = {name: int(count) for name, count in zip(names, counts, strict=True)}
+        return found
+
+    def forget(self) -> None:
+        """Keep the names alone: another process has what was there."""
+        self.sums = {name: torch.zeros_like(total) for name, total in self.sums.items()}
+        self.counts = dict.fromkeys(self.counts, 0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

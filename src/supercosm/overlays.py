@@ -36,14 +36,14 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def read_json(text: str) -> dict[str, Any]:
+def read_json(text: str, option: str = "--settings") -> dict[str, Any]:
     """Read a JSON mapping; raise ConfigurationError for anything else."""
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigurationError(f"--settings is not valid JSON: {error}") from error
+        raise ConfigurationError(f"{option} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ConfigurationError(f"--settings must be a JSON mapping of sections, not {type(content).__name__}")
+        raise ConfigurationError(f"{option} must be a JSON mapping, not {type(content).__name__}")
     return content
 
 

@@ -6,10 +6,12 @@ and the card of every model says what its crops held.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
+from supercosm.caching import Cache
 from supercosm.pairs import PairFile
 from supercosm.statistics.environment import CLASSES, classify
 
@@ -22,10 +24,9 @@ Place = tuple[int, tuple[int, ...]]  # number of the pair file, first cell of th
 class Environments:
     """Environment of every particle of the low runs, on the Lagrangian lattice: what a crop there will hold."""
 
-    def __init__(self, files: Sequence[PairFile]) -> None:
-        """Classify boxes when they are first asked for."""
-        self.files = list(files)
-        self._classes: dict[int, np.ndarray] = {}
+    def __init__(self, files: Sequence[PairFile], cache: Cache | None = None) -> None:
+        """Classify boxes when they are asked for; `cache`: what keeps their classes, all of them if there is none."""
+        self.files, self.cache = list(files), cache or Cache(math.inf)
 
     def shares(self, place: Place, side: int) -> np.ndarray:
         """Return the share of each class among the particles of a crop of `side` high-resolution cells, (4,)."""
@@ -37,9 +38,7 @@ class Environments:
         return np.bincount(inside.ravel(), minlength=len(CLASSES)) / inside.size
 
     def _of_box(self, which: int) -> np.ndarray:
-        if which not in self._classes:
-            self._classes[which] = _classes(self.files[which])
-        return self._classes[which]
+        return self.cache.get(("classes", which), lambda: _classes(self.files[which]))
 
 
 def _classes(file: PairFile) -> np.ndarray:

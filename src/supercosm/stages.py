@@ -44,7 +44,7 @@ SECTIONS = {
     "summarise": WHAT_IS_RUN,
     "cost": WHAT_IS_RUN,
     "evaluations": ("device", "evaluation", "simulation", "superresolution"),
-    "report": tuple(Config.model_fields),
+    "report": tuple(name for name in Config.model_fields if name != "hardware"),
 }
 # sections that are checked against others get values that suit any, where a stage needs none
 NOTHING = {"few_steps": [], "shifts": [], "universes": 0}

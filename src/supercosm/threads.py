@@ -16,7 +16,7 @@ def two_threads_at_least() -> None:
     """
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
         given = os.environ.get(name, "").partition(",")[0]  # OpenMP takes a list, one number for each level
-        if (int(given) if given.isdigit() else _cores()) < 2:
+        if (int(given) if given.isdigit() else cores()) < 2:
             os.environ[name] = "2"
 
 
@@ -33,7 +33,7 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +20,29 @@ from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader, Subset
 
 from supercosm.callbacks import History, StopWhenAsked, WholeCheckpoints
-from supercosm.config import AnyModel, Config, Training
+from supercosm.config import AnyModel, Config, Hardware, Training
 from supercosm.crops import Crops, StepSampler, check_files
 from supercosm.device import choose_device
 from supercosm.errors import DataError
 from supercosm.families import Family, build_family
 from supercosm.features import Features, Scales, measure_scales
-from supercosm.files import locked, whole
-from supercosm.history import diagnose, steps_done, write_history
+from supercosm.files import locked
+from supercosm.gathering import gathered
+from supercosm.history import steps_done
 from supercosm.leftovers import discard_foreign, empty
-from supercosm.losscurve import loss_curve
-from supercosm.model import ModelCard, load_model, save_model
+from supercosm.model import load_model
 from supercosm.pairs import CHUNK, PairFile
-from supercosm.provenance import provenance
+from supercosm.publishing import publish, times_of
+from supercosm.sharing import Share
 from supercosm.stopping import SIGNALS, stoppable
-from supercosm.told import describe_today, numbers
+from supercosm.told import numbers
 
 log = logging.getLogger("supercosm")
 
 SCALE_CROPS = 8  # crops that set the normalisation, for each output
 VALIDATION_CROPS = 4  # for each output
-DESCRIBED_CROPS = 200  # crops whose environments stand on the card
 WORKERS = {"cpu": 0, "cuda": 6}  # processes that read crops: on the CPU they would take time from the network
+PREFETCH = 4  # crops, in batches, that each of them has ready
 SCALE_STREAM, VALIDATION_STREAM = 2**30, 2**30 + 1  # crop seeds apart from those of training
 
 
@@ -56,23 +58,38 @@ def train(
 
     Interrupted, the same call goes on from the last checkpoint and ends with the same numbers; checkpoints of
     other settings or data are discarded. SIGTERM and SIGUSR1 end it after the step under way, with a checkpoint: it
-    then raises StoppedError. `start`: model folder that a warm start takes its weights from.
+    then raises StoppedError. `start`: model folder that a warm start takes its weights from. Where
+    `config.hardware` has several processes, each of them makes this call; the first alone touches the folders.
     """
     settings = config.models[name]
-    training, validation = ([PairFile(path) for path in paths] for paths in data)
+    with gathered(config.hardware, choose_device(config.device)) as (share, device), ExitStack() as held:
+        files = tuple([PairFile(path) for path in paths] for paths in data)
+
+        def prepare() -> str:
+            _check(settings, *files)
+            held.enter_context(locked(checkpoints))
+            discard_foreign(checkpoints, _fingerprint(settings, [*files[0], *files[1]], start))
+            return _scales(settings, files[0]).model_dump_json()
+
+        scales = Scales.model_validate_json(share.lead(prepare))
+        family = build_family(settings, Features(settings, files[0][0].box_size / files[0][0].high, scales))
+        if start is not None:
+            _warm_start(family, start)
+        family.adopt(share, config.hardware.checkpoint_activations)
+        history = History(settings, Path(checkpoints) / "history.csv")
+        _fit(family, history, files, Path(checkpoints), device, config.hardware)
+
+        def finish() -> None:
+            publish(family, history, files, Path(folder), name, config.hardware.cache)
+            empty(checkpoints)
+
+        share.lead(finish)
+
+
+def _check(settings: AnyModel, training: list[PairFile], validation: list[PairFile]) -> None:
     _check_seeds(training, validation)
     check_files([*training, *validation], settings, settings.training.crop)
     _check_told(settings, training)
-    with locked(checkpoints):
-        discard_foreign(checkpoints, _fingerprint(settings, [*training, *validation], start))
-        features = _features(settings, training)
-        family = build_family(settings, features)
-        if start is not None:
-            _warm_start(family, start)
-        history = History(settings, Path(checkpoints) / "history.csv")
-        _fit(family, history, (training, validation), Path(checkpoints), choose_device(config.device))
-        _publish(family, history, (training, validation), Path(folder), name)
-        empty(checkpoints)
 
 
 def _fit(
@@ -81,30 +98,43 @@ def _fit(
     data: tuple[list[PairFile], list[PairFile]],
     checkpoints: Path,
     device: torch.device,
+    hardware: Hardware,
 ) -> None:
-    training = family.settings.training
+    training, share = family.settings.training, family.share
     last = checkpoints / "last.ckpt"
-    unit = family.settings.unit
-    crops = Crops(data[0], family.settings, unit, seed=training.seed, augment=True)
-    held_out = Crops(data[1], family.settings, unit, seed=VALIDATION_STREAM, augment=False)
-    workers = WORKERS[device.type]
-    sampler = StepSampler(training.validate_every * training.batch, _steps_done(last, training) * training.batch)
-    loader = DataLoader(
-        crops, training.batch, sampler=sampler, num_workers=workers, persistent_workers=workers > 0,
-        worker_init_fn=_read_on,
-    )  # fmt: skip
-    judge = DataLoader(Subset(held_out, range(VALIDATION_CROPS * len(_times(data[1])))), 1)
+    done = share.lead(lambda: _steps_done(last, training) if last.exists() else None)
+    loader, judge = _loaders(family, data, (done or 0) * training.batch, device, hardware)
     keep = ModelCheckpoint(checkpoints, "last", save_on_train_epoch_end=True, enable_version_counter=False)
     _quiet()
-    if last.exists():
+    if done is not None:
         log.info("resuming from %s", last)
     with stoppable() as request:
         callbacks = [history, keep, StopWhenAsked(last, request)]
-        trainer = _trainer(training, device, callbacks)
+        trainer = _trainer(training, device, callbacks, share)
         try:
-            trainer.fit(family, loader, judge, ckpt_path=last if last.exists() else None, weights_only=True)
+            trainer.fit(family, loader, judge, ckpt_path=None if done is None else last, weights_only=True)
         except SystemExit:  # what Lightning makes of Ctrl-C
             raise KeyboardInterrupt from None
+
+
+def _loaders(
+    family: Family, data: tuple[list[PairFile], list[PairFile]], seen: int, device: torch.device, hardware: Hardware
+) -> tuple[DataLoader, DataLoader]:
+    """Return the crops of training, this process's share of those from number `seen` on, and all of validation."""
+    settings, training, share = family.settings, family.settings.training, family.share
+    crops = Crops(data[0], settings, settings.unit, seed=training.seed, augment=True, cache=hardware.cache)
+    held_out = Crops(data[1], settings, settings.unit, seed=VALIDATION_STREAM, augment=False, cache=hardware.cache)
+    workers = WORKERS[device.type] if hardware.workers is None else hardware.workers
+    loader = DataLoader(
+        crops,
+        training.batch // share.world,
+        sampler=StepSampler(training.validate_every * training.batch, seen, training.batch, share),
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        prefetch_factor=PREFETCH if workers else None,
+        worker_init_fn=_read_on,
+    )
+    return loader, DataLoader(Subset(held_out, range(VALIDATION_CROPS * len(times_of(data[1])))), 1)
 
 
 def _read_on(_: int) -> None:
@@ -116,26 +146,25 @@ def _read_on(_: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _trainer(training: Training, device: torch.device, callbacks: list[Callback]) -> lightning.Trainer:
+def _trainer(training: Training, device: torch.device, callbacks: list[Callback], share: Share) -> lightning.Trainer:
+    """Return a trainer of one process, of several too: what they tell each other is `share`'s, not Lightning's."""
     return lightning.Trainer(
         accelerator="gpu" if device.type == "cuda" else "cpu",
-        devices=1,
+        devices=[device.index or 0] if device.type == "cuda" else 1,
         precision="bf16-mixed" if uses_bfloat16(training, device) else "32-true",
         max_epochs=training.steps // training.validate_every,
         callbacks=callbacks,
-        plugins=[WholeCheckpoints(), LightningEnvironment()],  # one process, also where SLURM has set its variables
+        plugins=[WholeCheckpoints(share), LightningEnvironment()],  # not the environment that SLURM's variables tell of
         logger=False,
         num_sanity_val_steps=0,
         enable_model_summary=False,
-        enable_progress_bar=sys.stderr.isatty(),
+        enable_progress_bar=share.first and sys.stderr.isatty(),
         log_every_n_steps=1,
     )
 
 
 def _steps_done(checkpoint: Path, training: Training) -> int:
-    """Return how many steps a checkpoint holds, none where it is missing."""
-    if not checkpoint.exists():
-        return 0
+    """Return how many steps a checkpoint holds."""
     loops = WholeCheckpoints().load_checkpoint(checkpoint, weights_only=True)["loops"]["fit_loop"]
     return steps_done(loops, training.validate_every)
 
@@ -149,18 +178,12 @@ def uses_bfloat16(training: Training, device: torch.device) -> bool:
     return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
-def _features(settings: AnyModel, files: list[PairFile]) -> Features:
+def _scales(settings: AnyModel, files: list[PairFile]) -> Scales:
     """Measure the normalisation on a few training crops."""
-    cell = files[0].box_size / files[0].high
-    plain = Features(settings, cell, Scales())
+    plain = Features(settings, files[0].box_size / files[0].high, Scales())
     crops = Crops(files, settings, settings.unit, seed=SCALE_STREAM, augment=False)
-    batch = torch.utils.data.default_collate([crops[i] for i in range(SCALE_CROPS * len(_times(files)))])
-    return Features(settings, cell, measure_scales(batch["low"], batch.get("small"), batch["high"], plain))
-
-
-def _times(files: Sequence[PairFile]) -> list[float]:
-    """Return the scale factors of the outputs among the files, ascending."""
-    return sorted({file.scale_factor for file in files})
+    batch = torch.utils.data.default_collate([crops[i] for i in range(SCALE_CROPS * len(times_of(files)))])
+    return measure_scales(batch["low"], batch.get("small"), batch["high"], plain)
 
 
 def _warm_start(family: Family, start: Path) -> None:
@@ -191,54 +214,6 @@ def _wider(weight: torch.Tensor, inputs: int, first: bool) -> torch.Tensor:
     """Append inputs without effect to a layer, or put them before its own, until there are so many."""
     extra = weight.new_zeros(len(weight), max(0, inputs - weight.shape[1]), *weight.shape[2:])
     return torch.cat([weight, extra] if first else [extra, weight], dim=1)
-
-
-def _publish(
-    family: Family,
-    history: History,
-    data: tuple[list[PairFile], list[PairFile]],
-    folder: Path,
-    name: str,
-) -> None:
-    write_history(folder / "history.csv", history.rows)
-    figure = loss_curve(folder / "history.csv")
-    with whole(folder / "loss.png") as part:
-        figure.savefig(part, format="png")
-    first, rows = data[0][0], history.rows
-    roles = zip(("training", "validation"), data, strict=True)
-    card = ModelCard(
-        name=name,
-        settings=family.settings,
-        factor=first.high // first.low,
-        low_spacing=first.box_size / first.low,
-        scale_factors=_times(data[0]),
-        slabs_per_length=first.slabs / first.box_size,
-        cosmologies=sorted({file.cosmology for file in data[0]}, key=str),
-        seeds={role: list(dict.fromkeys(file.seed for file in files)) for role, files in roles},
-        inputs=[
-            describe_today(family.settings, file, file.read("low/displacement"), file.read("low/velocity"))
-            for file in data[0]
-        ],
-        scales=family.features.scales,
-        scores={
-            "validation_loss": rows[-1].get("validation_loss", float("nan")),
-            "train_loss": rows[-1]["train_loss"],
-        },
-        environments=Crops(
-            data[0], family.settings, family.settings.unit, seed=family.settings.training.seed, augment=True
-        ).shares(DESCRIBED_CROPS),
-        diagnosis=diagnose(folder / "history.csv"),
-        training_seconds=history.seconds,
-        training_cores=torch.get_num_threads() if family.device.type == "cpu" else 1,
-        parameters=sum(p.numel() for p in family.network.parameters()),
-        provenance=provenance(
-            "train",
-            family.settings.model_dump(mode="json"),
-            device=family.device.type,
-            parents=[file.provenance for file in data[0]],
-        ),
-    )
-    save_model(folder, family.trained, card)
 
 
 def _check_seeds(training: list[PairFile], validation: list[PairFile]) -> None:

@@ -15,8 +15,10 @@ from supercosm.config import AnyModel
 from supercosm.crops import Crop
 from supercosm.features import Features
 from supercosm.means import Means
+from supercosm.networks.multiscale import MultiScale
 from supercosm.noise import key_of
 from supercosm.schemes import Region, scheme_of
+from supercosm.sharing import ALONE, Share
 
 TRAINING = 3  # stream of the noise function, beside those of the initial conditions and of samples
 GOLDEN = (5**0.5 - 1) / 2  # its multiples, modulo one, fill the interval most evenly
@@ -30,6 +32,7 @@ class Family(lightning.LightningModule):
         """Build the network with weights that depend on `settings.training.seed` alone."""
         super().__init__()
         self.settings, self.features, self.means = settings, features, Means()
+        self.share = ALONE  # of every batch: all of it
         torch.manual_seed(settings.training.seed)
         layout = torch.channels_last_3d if settings.dimensions == 3 else torch.channels_last
         self.scheme = scheme_of(settings, features)
@@ -37,6 +40,14 @@ class Family(lightning.LightningModule):
         self.ema = AveragedModel(
             self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.training.ema), use_buffers=True
         )
+
+    def adopt(self, share: Share, recompute: bool = False) -> None:
+        """Take a share of every batch from now on; recompute: activations, where gradients need them."""
+        self.share = share
+        share.align(self)
+        for module in self.modules():
+            if isinstance(module, MultiScale):
+                module.recompute = recompute
 
     @property
     def trained(self) -> torch.nn.Module:
@@ -47,17 +58,36 @@ class Family(lightning.LightningModule):
         """Return how many steps came before batch `index` of this epoch: every draw is a function of it."""
         return self.current_epoch * self.settings.training.validate_every + index
 
+    def parts(self, crop: Crop, index: int) -> list[tuple[Crop, int]]:
+        """Return what this process has of batch `index`, in parts, each with the number of its first crop among all."""
+        count = len(crop["low"])
+        first = (self.step_number(index) * self.share.world + self.share.rank) * count
+        size = count // self.share.parts
+        if size == count:
+            return [(crop, first)]
+        pieces = range(0, count, size)
+        return [({name: field[i : i + size] for name, field in crop.items()}, first + i) for i in pieces]
+
+    def batch_around(self, seed: int, count: int) -> tuple[int, int]:
+        """Return number of the first crop, and of crops, of the batch that `count` crops from `seed` on are part of."""
+        if self.share.whole or seed >= VALIDATION_SEED:
+            return seed, count
+        size = count * self.share.world * self.share.parts
+        return seed - seed % size, size
+
     def note(self, batch: int, **values: Tensor) -> None:
         """Note values whose mean over the epoch goes into the history."""
         self.means.add(batch, values)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the means of an epoch that is interrupted."""
-        checkpoint["means"] = self.means.state_dict()
+        """Keep the means of an epoch that is interrupted, of all processes."""
+        checkpoint["means"] = self.means.total(self.share).state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take up the means of the epoch that was interrupted; at the end of one there are none."""
         self.means.load_state_dict(checkpoint.get("means", Means().state_dict()))
+        if not self.share.first:
+            self.means.forget()
 
     def loss(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
         """Return what is made small for a batch of crops; its random numbers are those of `seed` and what follows.
@@ -68,18 +98,35 @@ class Family(lightning.LightningModule):
         return self.distance(self.generate(network, crop, seed), target, crop)
 
     def training_step(self, crop: Crop, index: int) -> Tensor | None:
-        """Return the loss of a batch of crops."""
+        """Return the loss of a batch of crops, or of its last part, with the gradients of those before."""
+        *before, last = self.parts(crop, index)
+        if before:
+            self.zero_grad(set_to_none=True)
+        for part in before:
+            loss = self._noted_loss(*part) / self.share.parts
+            with torch.autocast(loss.device.type, enabled=False):
+                loss.backward()
+        return self._noted_loss(*last) / self.share.parts
+
+    def _noted_loss(self, crop: Crop, seed: int) -> Tensor:
         count = len(crop["low"])
-        loss = self.loss(self.network, crop, self.step_number(index) * count)
+        loss = self.loss(self.network, crop, seed)
         self.log("loss", loss.detach(), prog_bar=True, batch_size=count)
         self.note(count, train_loss=loss)
         return loss
 
-    def on_before_optimizer_step(self, *_: object) -> None:
-        """Cut gradients that are far longer than any should be: after one such step a training may never recover.
+    def optimizer_zero_grad(self, *arguments: Any) -> None:
+        """Forget the gradients of the step before, unless they are of the parts of a batch before the last."""
+        if self.share.parts == 1:
+            super().optimizer_zero_grad(*arguments)
 
-        Not those of a critic, whose penalty sees to them.
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """Average the gradients over all processes, then cut those of the network that are too long.
+
+        After one step far longer than any should be a training may never recover. Not so those of a critic, whose
+        penalty sees to them.
         """
+        self.share.average(weight for group in optimizer.param_groups for weight in group["params"])
         clip = self.settings.training.clip
         if clip is not None:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), clip)

@@ -22,9 +22,11 @@ class EnsembleFamily(Family):
 
     def loss(self, network: torch.nn.Module, crop: Crop, seed: int) -> Tensor:
         """Return the weighted scores of two draws."""
-        settings, count = self.settings, len(crop["low"])
+        settings = self.settings
+        first, size = self.batch_around(seed, len(crop["low"]))
         target = self.features.target(crop["low"], crop["high"])
-        draws = [self.generate(network, _draw(crop, number), 2 * seed + number * count) for number in (0, 1)]
+        seeds = [seed + first + number * size for number in (0, 1)]  # all first draws of a batch before all second ones
+        draws = [self.generate(network, _draw(crop, number), seeds[number]) for number in (0, 1)]
         fields = (*draws, target)
         total = target.new_zeros(())
         for name, weight in sorted(settings.loss.items()):

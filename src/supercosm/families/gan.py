@@ -47,24 +47,41 @@ class GanFamily(Family):
         return self.inner(torch.cat(channels, dim=1))
 
     def training_step(self, crop: Crop, index: int) -> None:
-        """Update the critic, then the generator; in the warm-up the generator by the pixel loss alone."""
-        settings, step = self.settings, self.step_number(index)
+        """Update the critic, then the generator; in the warm-up the generator by the pixel loss alone.
+
+        A batch in several parts is generated twice, since the critic judges none before it has learnt from all.
+        """
+        step, parts = self.step_number(index), self.parts(crop, index)
         generator, critic = self.optimizers()
-        generator.param_groups[0]["lr"] = settings.training.learning_rate * self.learning_rate(step)
-        target = self.features.target(crop["low"], crop["high"])
-        output = self.generate(self.network, crop, step * len(target))
-        pixel = total = self.distance(output, target, crop)
-        fake = self.judged(output, crop)
-        self._update_critic(critic, self.judged(target, crop), fake.detach(), step)
-        if step >= settings.warm_up:
-            adversarial = self._adversarial(fake)
-            total = pixel + settings.adversarial_weight * adversarial
-            self.note(len(target), adversarial_loss=adversarial)
+        generator.param_groups[0]["lr"] = self.settings.training.learning_rate * self.learning_rate(step)
+        made = self._make(*parts[0]) if len(parts) == 1 else None
+        critic.zero_grad(set_to_none=True)
+        for part, seed in parts:
+            with torch.no_grad():
+                fake = self._make(part, seed)[1] if made is None else made[1].detach()
+            real = self.judged(self.features.target(part["low"], part["high"]), part)
+            self.manual_backward(self._critic_loss(real, fake, step, seed) / len(parts))
+        critic.step()
         generator.zero_grad(set_to_none=True)
-        self.manual_backward(total)
+        for part, seed in parts:
+            pixel, fake = self._make(part, seed) if made is None else made
+            self.manual_backward(self._generator_loss(pixel, fake, step) / len(parts))
         generator.step()
-        self.log("loss", pixel.detach(), prog_bar=True, batch_size=len(target))
-        self.note(len(target), train_loss=pixel)
+
+    def _make(self, crop: Crop, seed: int) -> tuple[Tensor, Tensor]:
+        """Generate for some crops: return the pixel loss, and what the critic sees of it."""
+        target = self.features.target(crop["low"], crop["high"])
+        output = self.generate(self.network, crop, seed)
+        return self.distance(output, target, crop), self.judged(output, crop)
+
+    def _generator_loss(self, pixel: Tensor, fake: Tensor, step: int) -> Tensor:
+        self.log("loss", pixel.detach(), prog_bar=True, batch_size=len(fake))
+        self.note(len(fake), train_loss=pixel)
+        if step < self.settings.warm_up:
+            return pixel
+        adversarial = self._adversarial(fake)
+        self.note(len(fake), adversarial_loss=adversarial)
+        return pixel + self.settings.adversarial_weight * adversarial
 
     def _adversarial(self, fake: Tensor) -> Tensor:
         self.critic.requires_grad_(False)
@@ -76,7 +93,7 @@ class GanFamily(Family):
             return -functional.softplus(score).mean()
         return functional.softplus(-score).mean()
 
-    def _update_critic(self, optimiser: torch.optim.Optimizer, real: Tensor, fake: Tensor, step: int) -> None:
+    def _critic_loss(self, real: Tensor, fake: Tensor, step: int, seed: int) -> Tensor:
         score_real, score_fake = self.critic(real).float(), self.critic(fake).float()
         if self.settings.adversarial == "wgan-gp":
             loss = score_fake.mean() - score_real.mean()
@@ -84,15 +101,13 @@ class GanFamily(Family):
             loss = functional.softplus(score_fake).mean() + functional.softplus(-score_real).mean()
         logged = {"critic_loss": loss, "critic_real": score_real.mean(), "critic_fake": score_fake.mean()}
         if self.settings.penalty and step % self.settings.penalty_every == 0:
-            penalty = self._penalty(real, fake, step)
+            penalty = self._penalty(real, fake, step, seed)
             loss = loss + self.settings.penalty * self.settings.penalty_every * penalty
             logged["penalty"] = penalty
-        optimiser.zero_grad(set_to_none=True)
-        self.manual_backward(loss)
-        optimiser.step()
         self.note(len(real), **logged)
+        return loss
 
-    def _penalty(self, real: Tensor, fake: Tensor, step: int) -> Tensor:
+    def _penalty(self, real: Tensor, fake: Tensor, step: int, seed: int) -> Tensor:
         """Return the gradient penalty, in float32.
 
         WGAN-GP: (‖∇ Σ scores‖ − 1)² between real and fake, the norm being the root mean square over the cells of a
@@ -101,7 +116,9 @@ class GanFamily(Family):
         """
         if self.settings.adversarial == "wgan-gp":
             generator = torch.Generator().manual_seed(self.settings.training.seed * 1_000_003 + step)
-            mix = torch.rand(len(real), *(1,) * (real.ndim - 1), generator=generator).to(real)
+            first, size = self.batch_around(seed, len(real))
+            mix = torch.rand(size, *(1,) * (real.ndim - 1), generator=generator).to(real)
+            mix = mix[seed - first : seed - first + len(real)]
             point = (mix * real + (1 - mix) * fake).detach().requires_grad_(True)
         else:
             point = real.detach().requires_grad_(True)

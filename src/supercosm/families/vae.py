@@ -53,7 +53,7 @@ class VaeFamily(Family):
         error = self.inner((target - decoded) * torch.exp(-log_deviation))
         unlikely = (error.square() / 2 + log_deviation + math.log(2 * math.pi) / 2).mean()
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum() / 2
-        return unlikely + self.patience(seed) * divergence / error.numel()
+        return unlikely + self.patience(self.batch_around(seed, len(target))[0]) * divergence / error.numel()
 
     def patience(self, seed: int) -> float:
         """Return the weight of the Kullback–Leibler term at a step; in validation, the final one."""

@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from supercosm.model_settings import Network
 
@@ -141,6 +143,7 @@ class MultiScale(nn.Module):
         told: how many numbers it is told. smooth: how many of them, the last ones, it depends on smoothly.
         """
         super().__init__()
+        self.recompute = False  # activations of the blocks, where gradients need them: less memory, more time
         embedding = EMBEDDING if told else 0
         self.embedding = Embedding(told, smooth, embedding) if told else None
         conv, transposed = _conv(dimensions), _transposed(dimensions)
@@ -182,7 +185,8 @@ class MultiScale(nn.Module):
         skips, site = [], 0
         for level in range(self.levels):
             for block in self.encoder[level]:
-                x, site = block(x, _injection(noise, site, self.patch * 2**level), periodic, embedded), site + 1
+                injected = _injection(noise, site, self.patch * 2**level)
+                x, site = self._through(block, x, injected, periodic, embedded), site + 1
             if level < self.levels - 1:
                 skips.append(x)
                 x = self.down[level](x)
@@ -190,9 +194,16 @@ class MultiScale(nn.Module):
         for level in reversed(range(self.levels - 1)):
             x = self.up[level](x) + skips[level]
             for block in self.decoder[level]:
-                x, site = block(x, _injection(noise, site, self.patch * 2**level), periodic, embedded), site + 1
+                injected = _injection(noise, site, self.patch * 2**level)
+                x, site = self._through(block, x, injected, periodic, embedded), site + 1
             output = output + unfold(self.heads[level](x), self.patch * 2**level)
         return output
+
+    def _through(self, block: Block, *arguments: Any) -> Tensor:
+        """Apply a block; what it computes on the way is kept for the gradients, or computed again for them."""
+        if self.recompute and torch.is_grad_enabled():  # no generator to restore: its noise is a function
+            return checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
+        return block(*arguments)
 
 
 def _convolve(layer: nn.Module, x: Tensor, periodic: bool) -> Tensor:
