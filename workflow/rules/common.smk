@@ -17,6 +17,7 @@ try:
     from supercosm.config import check, entries
     from supercosm.errors import SupercosmError
     from supercosm.files import locked
+    from supercosm.records.inventory import expected
     from supercosm.records.run import record_run
     from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES, OTHER_SEEDS, TRUTH, UNIVERSES
     from supercosm.stages import (
@@ -489,10 +490,13 @@ def caption_of(section):
 
 
 def everything(wildcards):
-    """Return what a finished run holds, so that whatever is deleted of it is made again."""
-    models = expand("<results>/models/{model}/model.safetensors", model=CONFIG.models)
-    comparisons = expand("<results>/comparisons/{entry}/{seed}.ecsv", entry=ENTRIES, seed=CONFIG.seeds.test)
-    return models + comparisons + judgement_tables() + compression_results() + classification_results()
+    """Return what a finished run holds, so that whatever is deleted of it is made again, by whomever it was.
+
+    A forced rerun deletes what it is to make, and may be killed. What others are made of is made again when needed.
+    """
+    needed = ("simulations", "pairs")  # which may be deleted to save space
+    kept = [name for name in expected(CONFIG) if name.partition("/")[0] not in needed]
+    return [f"<results>/{name}" for name in kept] + drift_tables()
 
 
 def cost_files():
