@@ -13,9 +13,19 @@ from supercosm.files import whole
 
 def write_slab(path: str | Path, density: np.ndarray, box_size: float, depth: float, scale_factor: float) -> None:
     """Write the mean of 1 + δ (m, m, m) over 0 ≤ z < depth [Mpc/h] as an image: x to the right, y up."""
-    cells = len(density)
-    layers = min(cells, max(1, round(depth / box_size * cells)))
-    image = fits.PrimaryHDU(density[:, :, :layers].mean(axis=2, dtype=np.float64).astype(np.float32).T)
+    layers = layers_of(len(density), box_size, depth)
+    write_image(path, density[:, :, :layers].mean(axis=2, dtype=np.float64), layers, box_size, scale_factor)
+
+
+def layers_of(cells: int, box_size: float, depth: float) -> int:
+    """Return how many layers of cells are as thick as `depth` [Mpc/h], one at least."""
+    return min(cells, max(1, round(depth / box_size * cells)))
+
+
+def write_image(path: str | Path, mean: np.ndarray, layers: int, box_size: float, scale_factor: float) -> None:
+    """Write the mean of 1 + δ over so many layers along z (m, m), as `write_slab` does."""
+    cells = len(mean)
+    image = fits.PrimaryHDU(mean.astype(np.float32).T)
     header = image.header
     for axis, name in ((1, "X"), (2, "Y")):
         header[f"CTYPE{axis}"] = (name, "comoving coordinate, linear")

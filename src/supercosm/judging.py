@@ -15,14 +15,24 @@ def measure(
     snapshot: Annotated[Path, typer.Argument(help="Snapshot, or density field, simulated or anybody's.")],
     output: Annotated[Path, typer.Option(help="Folder for the tables, the halo catalogue and a slab as FITS.")],
     only: Annotated[list[str] | None, typer.Option(help="A statistic, to measure it alone; repeat for more.")] = None,
+    slabs: Annotated[int | None, typer.Option(min=1, help="Slabs that a box larger than memory is cut into.")] = None,
+    slab: Annotated[int | None, typer.Option(help="Do the share of this slab alone, from 0 on; others gather.")] = None,
+    sort: Annotated[bool, typer.Option("--sort", help="Sort the particles into slabs on disk, and no more.")] = False,
+    scratch: Annotated[Path | None, typer.Option(help="Folder for what is on disk meanwhile; else OUTPUT.")] = None,
     config: Files = None,
     settings: Json = None,
 ) -> None:
     """Measure spectra, bispectrum, densities, haloes and motions of one box."""
-    checked = load_config(config or (), settings)
+    checked = load_config(config or (), settings).statistics
+    chosen = checked if slabs is None else checked.model_validate(checked.model_dump() | {"slabs": slabs})
+    if chosen.slabs > 1 or slab is not None or sort or slabs is not None:
+        from supercosm.slabs.measuring import Task, measure_by_slabs
+
+        measure_by_slabs(Task(snapshot, output, chosen, tuple(only or ()), scratch), slab, sort)
+        return
     from supercosm.measure import measure as run
 
-    run(snapshot, output, checked.statistics, only or ())
+    run(snapshot, output, chosen, only or ())
 
 
 def calibrate(

@@ -166,6 +166,12 @@ class Statistics(Settings):
     slab: float = Field(10.0, gt=0, description="thickness of the density slab written as FITS [Mpc/h]")
     environment_radius: float = Field(2.0, gt=0, description="smoothing of the tidal tensor [Mpc/h]")
     environment_threshold: float = Field(0.2, description="eigenvalue above which an axis has collapsed")
+    slabs: int = Field(
+        1,
+        ge=1,
+        description="slabs in which a box larger than memory is measured, each a job; with more than 1 there are the "
+        "spectrum, moments, distribution and haloes alone",
+    )
 
 
 class Skew(Settings):

@@ -18,6 +18,7 @@ from supercosm.variants import skewed
 
 OF_FIELDS = ("spectrum", "bispectrum", "moments", "distribution", "extrema", "minkowski", "web")
 OF_PARTICLES = ("haloes", "profiles", "bias", "multipoles", "correlation", "flows", "pairwise")  # statistics, by need
+BY_SLABS = ("spectrum", "moments", "distribution", "haloes")  # what can be measured of a box larger than memory
 AUDITS_OF_FIELDS = ("environment",)
 AUDITS_OF_PARTICLES = ("halomass",)
 CALIBRATIONS = ("spectra", "cells")

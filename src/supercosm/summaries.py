@@ -90,6 +90,22 @@ class Box:
         return density_modes(self.data.positions, self.box_size, assignment, self.side // 2)
 
     @cached_property
+    def spectra(self) -> power.Spectra:
+        """P(k) in the bins that `settings.bins` asks for."""
+        cells = self.side if isinstance(self.data, DensityField) else 2 * self.side
+        return power.power(self.modes, self.modes, self.box_size, _edges(self), cells)
+
+    @property
+    def moments(self) -> onepoint.Moments:
+        """Moments of δ in spheres."""
+        return onepoint.moments(self.density, self.box_size, self.settings.smoothing)
+
+    @property
+    def distribution(self) -> onepoint.Distribution:
+        """Distribution of log10(1 + δ) in spheres."""
+        return onepoint.density_pdf(self.density, self.box_size, self.settings.smoothing, DENSITIES)
+
+    @cached_property
     def haloes(self) -> haloes.Haloes:
         """Friends-of-friends haloes."""
         return haloes.find_haloes(self.snapshot, self.settings.linking_length, self.settings.halo_particles)
@@ -101,8 +117,7 @@ def _edges(box: Box) -> np.ndarray:
 
 def spectrum(box: Box) -> QTable:
     """P(k) [(Mpc/h)³], shot noise not subtracted; that of a Poisson sample stands beside it."""
-    cells = box.side if isinstance(box.data, DensityField) else 2 * box.side
-    found = power.power(box.modes, box.modes, box.box_size, _edges(box), cells)
+    found = box.spectra
     table = QTable({"k": found.k * WAVE_NUMBER, "modes": found.modes, "P": found.first * DENSITY_POWER})
     table["shot_noise"] = np.full(len(table), box.box_size**3 / box.count) * DENSITY_POWER
     return with_axis(table, "k", "modes", "shot_noise")
@@ -139,7 +154,7 @@ def triangles(box: Box) -> QTable:
 
 def moments(box: Box) -> QTable:
     """Variance, S₃ and S₄ of δ in spheres of several radii."""
-    found = onepoint.moments(box.density, box.box_size, box.settings.smoothing)
+    found = box.moments
     table = QTable({"radius": found.radii * LENGTH, "variance": found.variance})
     table["S3"], table["S4"] = found.skewness, found.kurtosis
     return with_axis(table, "radius")
@@ -147,7 +162,7 @@ def moments(box: Box) -> QTable:
 
 def distribution(box: Box) -> QTable:
     """Distribution of log10(1 + δ) in spheres of several radii, by volume and by mass."""
-    found = onepoint.density_pdf(box.density, box.box_size, box.settings.smoothing, DENSITIES)
+    found = box.distribution
     bins = len(DENSITIES) - 1
     table = QTable({"radius": np.repeat(found.radii, bins) * LENGTH})
     table["log_density"] = np.tile((DENSITIES[:-1] + DENSITIES[1:]) / 2, len(found.radii))

@@ -99,6 +99,11 @@ def mean_of(masses: np.ndarray) -> float:
 
 def column(file: h5py.File, name: str, path: Path) -> np.ndarray:
     """Read a data set, once it is sure that the file is as large as it says."""
+    return checked(file, name, path)[:]
+
+
+def checked(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
+    """Return a data set of numbers; raise DataError unless the file is as large as it says."""
     data = file[name]
     if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu":
         raise DataError(f"{path}: /{name} holds no numbers; the file is damaged, or not of this kind")
@@ -109,7 +114,7 @@ def column(file: h5py.File, name: str, path: Path) -> np.ndarray:
         raise DataError(
             f"{path} is truncated or damaged: /{name} has the shape {data.shape}, but only {stored} bytes are there"
         )
-    return data[:]
+    return data
 
 
 def _is_packed(data: h5py.Dataset) -> bool:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from supercosm.config import Cosmology
 from supercosm.errors import DataError
-from supercosm.formats.header import LengthUnit
+from supercosm.formats.header import Header, LengthUnit
 from supercosm.formats.reading import Found, read
 from supercosm.lattice import CENTRES, find_lattice, in_c_order
 from supercosm.sentences import sentence
@@ -58,14 +58,14 @@ def read_particles(path: str | Path, length_unit: LengthUnit | None = None) -> P
         ids=ids,
         box_size=header.box_size / header.units.lengths,
         scale_factor=header.scale_factor,
-        cosmology=_cosmology(found, name),
+        cosmology=cosmology_of(found.origin, found.header, name),
         provenance=found.origin.get("provenance", {}),
         offset=found.origin.get("offset", CENTRES),
     )
     _check_positions(particles, name)
     if found.origin:
         return particles
-    _check_mass(found, particles, name)
+    check_mass(found.header, found.arrays.mass, len(particles.ids), name)
     return _on_lattice(particles)
 
 
@@ -95,11 +95,12 @@ def _by_id(
     return ids.astype(np.uint64, copy=False), positions, velocities
 
 
-def _cosmology(found: Found, path: Path) -> Cosmology:
-    if "cosmology" in found.origin:
-        return found.origin["cosmology"]
+def cosmology_of(origin: dict[str, Any], header: Header, path: Path) -> Cosmology:
+    """Return the cosmology of a snapshot: its own, or what a foreign header tells; raise DataError for none."""
+    if "cosmology" in origin:
+        return origin["cosmology"]
     try:
-        return Cosmology(**found.header.cosmology)
+        return Cosmology(**header.cosmology)
     except ValidationError as error:
         fault = sentence(error.errors()[0], Cosmology.model_json_schema)
         raise DataError(f"{path}: its header tells of no universe that is known: {fault}") from None
@@ -129,23 +130,26 @@ def _check_positions(particles: Particles, path: Path) -> None:
         positions[positions >= box] = 0.0  # float32 may round up to the box side, which is the point 0
 
 
-def _check_mass(found: Found, particles: Particles, path: Path) -> None:
-    """Raise DataError unless the particles' mass is that of the matter in the box: the sign of a unit misread."""
-    units, count, box = found.header.units, len(particles.ids), particles.box_size
-    expected = CRITICAL_DENSITY * particles.cosmology.Omega_m * box**3
+def check_mass(header: Header, mean: float | None, count: int, path: Path) -> None:
+    """Raise DataError unless the particles' mass is that of the matter in the box: the sign of a unit misread.
+
+    mean: mass of a particle in the file's unit, if it says so. count: particles of the whole snapshot.
+    """
+    units, box, matter = header.units, header.box_size / header.units.lengths, header.cosmology["Omega_m"]
+    expected = CRITICAL_DENSITY * matter * box**3
     other = "Mpc/h" if units.lengths == KPC else "kpc/h"
     way_out = f"if lengths are in {other}, bring it in with `supercosm import --length-unit {other}`"
-    if not found.arrays.mass:
+    if not mean:
         if not units.stated and not 5 < box < 20_000:
             raise DataError(
                 f"{path}: a box of {box:g} Mpc/h is hard to believe, and neither units nor masses are given; {way_out}"
             )
         return
-    mass = found.arrays.mass * units.mass * count
+    mass = mean * units.mass * count
     if not abs(mass / expected - 1) <= FILLED:
         raise DataError(
             f"{path}: its {count} particles weigh {mass:.5g} · 10¹⁰ Msun/h, but the matter in a box of {box:g} Mpc/h "
-            f"with Omega_m = {particles.cosmology.Omega_m:g} weighs {expected:.5g}, {expected / mass:.4g} times as "
+            f"with Omega_m = {matter:g} weighs {expected:.5g}, {expected / mass:.4g} times as "
             f"much; a unit was misread, or particles are missing: {way_out}"
         )
 

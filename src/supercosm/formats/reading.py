@@ -53,6 +53,22 @@ def read(path: str | Path, length_unit: LengthUnit | None = None) -> Found:
     return Found(name, paths, headers[0], _joined(found, headers), _origin(paths[0]) if name == "gadget-hdf5" else {})
 
 
+def hdf5_parts(path: str | Path) -> tuple[list[Path], list[Header], dict[str, Any]]:
+    """Return files, headers and origin (see `Found`) of a Gadget-style HDF5 snapshot, particles unread.
+
+    Raises DataError for other formats, and for what `read` would refuse of headers.
+    """
+    name, paths, header_of, _ = _recognise(Path(path))
+    if name != "gadget-hdf5":
+        raise DataError(
+            f"{path} is of the format {name}, which is read whole only; `supercosm import` makes an HDF5 "
+            "snapshot of it, which can be read in blocks"
+        )
+    headers = [header_of(part) for part in paths]
+    check_alike(headers, paths)
+    return paths, headers, _origin(paths[0])
+
+
 def files_of(path: str | Path) -> list[Path]:
     """List the files that a snapshot consists of."""
     name, paths, *_ = _recognise(Path(path))

@@ -156,6 +156,51 @@ def _paint_blocks(
                         row[iz[k]] += share * wz[k]
 
 
+def planes_touched(assignment: Assignment, between: tuple[float, float], shift: float = 0.0) -> tuple[int, int]:
+    """Return the first plane and the number of planes that particles between two x touch, x in box sides.
+
+    The first may be negative: planes are periodic.
+    """
+    ends = []
+    for x, slack in zip(between, (-1e-6, 1e-6), strict=True):  # what rounding might move across a border
+        u = x * assignment.cells + shift + slack
+        ends.append((math.floor(u) if assignment.order % 2 else math.floor(u - 0.5)) - (assignment.order - 1) // 2)
+    return ends[0], min(ends[1] - ends[0] + assignment.order, assignment.cells)
+
+
+def paint_planes(
+    positions: np.ndarray, box_size: float, assignment: Assignment, shift: float, planes: tuple[int, int]
+) -> np.ndarray:
+    """Paint particles (N, 3) [Mpc/h] of a slab on the planes they touch: mass in particles, float32 (planes, n, n).
+
+    planes: the first plane and their number, as `planes_touched` finds them.
+    """
+    first, count = planes
+    mesh = np.zeros((count, assignment.cells, assignment.cells), np.float32)
+    _paint_planes(positions, assignment.cells / box_size, shift, (0,) * assignment.order, first, mesh)
+    return mesh
+
+
+@numba.njit(fastmath=False, cache=True)
+def _paint_planes(
+    positions: np.ndarray, per_length: float, shift: float, touched: tuple[int, ...], first: int, mesh: np.ndarray
+) -> None:
+    """Paint in the order of the particles, on one thread: the mesh of a slab is to be in memory once."""
+    n, order = mesh.shape[1], len(touched)
+    ix, iy, iz = np.empty(4, np.int64), np.empty(4, np.int64), np.empty(4, np.int64)
+    wx, wy, wz = np.empty(4, np.float32), np.empty(4, np.float32), np.empty(4, np.float32)
+    for p in range(len(positions)):
+        _spread(positions[p, 0] * per_length + shift, order, n, ix, wx)
+        _spread(positions[p, 1] * per_length + shift, order, n, iy, wy)
+        _spread(positions[p, 2] * per_length + shift, order, n, iz, wz)
+        for i in range(order):
+            plane = mesh[(ix[i] - first) % n]
+            for j in range(order):
+                row, share = plane[iy[j]], wx[i] * wy[j]
+                for k in range(order):
+                    row[iz[k]] += share * wz[k]
+
+
 def _paint_torch(points: torch.Tensor, box_size: float, assignment: Assignment, shift: float) -> torch.Tensor:
     """Do the same on any device: one pass of index_add_ for each cell a particle touches."""
     n, order = assignment.cells, assignment.order

@@ -23,8 +23,9 @@ TABLE = 2048  # rows of cells per side that are always affordable; more must be 
 class Cells(NamedTuple):
     """Occupied cells, sorted by (x, y, z): what the linking reads, and the forest `parents` that it grows.
 
-    heights: z of each cell (C,). rows: first cell of each row x side + y (side² + 1,). starts: first particle of each
-    cell (C + 1,). points: particles in the cells' order (N, 3) [Mpc/h]. parents: (C,), a root being its own.
+    heights: z of each cell (C,). rows: first cell of each row x side + y (planes side + 1,). starts: first particle of
+    each cell (C + 1,). points: particles in the cells' order (N, 3) [Mpc/h]. parents: (C,), a root being its own.
+    planes: of cells along x, `side` of a whole box; x counts from the first of them.
     """
 
     heights: np.ndarray
@@ -32,6 +33,7 @@ class Cells(NamedTuple):
     starts: np.ndarray
     points: np.ndarray
     parents: np.ndarray
+    planes: int
     side: int
     box: float
     length: float
@@ -45,19 +47,44 @@ def friends_of_friends(positions: np.ndarray, box_size: float, length: float) ->
     the box, and for a length above a fifth of the box or so short that hardly any particle has a friend.
     """
     points = checked_positions(positions, box_size)
-    side = _cells_per_side(len(points), box_size, length)
+    side = cells_per_side(len(points), box_size, length)
     keys = cell_keys(points, side / box_size, side)
     order = np.argsort(keys, kind="stable")
-    keys, points = keys[order], points[order]
+    grid = occupied(keys[order], points[order], side, side, (box_size, length))
+    link(grid, side)
+    return _label(grid.parents, grid.starts, order)
+
+
+def occupied(keys: np.ndarray, points: np.ndarray, planes: int, side: int, lengths: tuple[float, float]) -> Cells:
+    """List the occupied cells of points (N, 3) [Mpc/h] sorted by their cells' keys (N,), (x side + y) side + z.
+
+    planes: of cells along x. lengths: box side and linking length [Mpc/h].
+    """
     starts = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1], [True]]))
     cells = keys[starts[:-1]]
-    rows = np.zeros(side * side + 1, np.int64)
-    np.cumsum(np.bincount(cells // side, minlength=side * side), out=rows[1:])
-    grid = Cells(cells % side, rows, starts, points, np.arange(len(cells)), side, float(box_size), float(length))
-    planes = np.linspace(0, side, min(BLOCKS, side // REACH) + 1).astype(np.int64)
+    rows = np.zeros(planes * side + 1, np.int64)
+    np.cumsum(np.bincount(cells // side, minlength=planes * side), out=rows[1:])
+    box, length = map(float, lengths)
+    return Cells(cells % side, rows, starts, points, np.arange(len(cells)), planes, side, box, length)
+
+
+def link(grid: Cells, own: int) -> None:
+    """Link the cells of the first `own` planes with each other and with those of the REACH planes above them.
+
+    All planes of a whole box are its own; the planes above the last are then the first.
+    """
+    planes = np.linspace(0, own, max(1, min(BLOCKS, own // REACH)) + 1).astype(np.int64)
     _link_blocks(grid, planes)
     _link_seams(grid, planes)
-    return _label(grid.parents, starts, order)
+
+
+@numba.njit(cache=True)
+def roots(parents: np.ndarray) -> np.ndarray:
+    """Return the root of each cell (C,), the first cell of its group."""
+    found = np.empty(len(parents), np.int64)
+    for i in range(len(parents)):
+        found[i] = _root(parents, i)
+    return found
 
 
 def checked_positions(positions: np.ndarray, box_size: float) -> np.ndarray:
@@ -79,7 +106,7 @@ def checked_positions(positions: np.ndarray, box_size: float) -> np.ndarray:
     return np.where(points >= box_size, points.dtype.type(0), points) if high >= box_size else points
 
 
-def _cells_per_side(count: int, box_size: float, length: float) -> int:
+def cells_per_side(count: int, box_size: float, length: float) -> int:
     """Choose cells whose diagonal is at most the linking length."""
     if not 0 < length <= box_size / 5:
         raise DataError(
@@ -193,7 +220,7 @@ def _link_planes(grid: Cells, x: int, dx: int) -> None:
         if rows[source] == rows[source + 1]:
             continue
         for dy in range(-REACH if dx else 0, REACH + 1):
-            target = (x + dx) % side * side + (y + dy) % side
+            target = (x + dx) % grid.planes * side + (y + dy) % side
             if rows[target] < rows[target + 1]:
                 _link_rows(grid, source, target)
 

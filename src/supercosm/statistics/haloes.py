@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numba
 import numpy as np
@@ -18,6 +18,19 @@ MASS_UNIT = 1e10  # Msun/h in a snapshot's unit of mass
 SHRINK = 0.9  # of the shrinking sphere's radius per step; Power et al. (2003) take 0.975, at four times the cost
 WIDEST = 0.4  # of the box: a group cut where it meets its own image is (box - linking length) wide or wider
 CORE = 10  # least number of particles in the last sphere
+
+
+class Universe(Protocol):
+    """What haloes need to know of a snapshot beside its particles."""
+
+    box_size: float
+    scale_factor: float
+    cosmology: Cosmology
+    provenance: dict[str, Any]
+
+    @property
+    def particle_mass(self) -> float:
+        """Mass of one particle [1e10 Msun/h]."""
 
 
 @dataclass(frozen=True)
@@ -83,15 +96,26 @@ def find_haloes(snapshot: Snapshot, linking: float = 0.2, minimum: int = 20) -> 
     count, box = len(snapshot.ids), snapshot.box_size
     labels = friends_of_friends(snapshot.positions, box, linking * box / count ** (1 / 3))
     first, starts, members = group_members(labels, minimum)
-    table = _describe(snapshot.positions, snapshot.velocities, members, starts, box)
-    if len(first) and table[:, 11].max() > WIDEST * box:
+    table = describe(snapshot.positions, snapshot.velocities, members, starts, box)
+    return catalogue(snapshot, table, (snapshot.ids[first], np.diff(starts)), linking, minimum)
+
+
+def catalogue(
+    snapshot: Universe, table: np.ndarray, groups: tuple[np.ndarray, np.ndarray], linking: float, minimum: int
+) -> Haloes:
+    """Put a catalogue together of what `describe` found (H, 12), and groups' smallest IDs and numbers of particles.
+
+    Raises DataError when a group spans most of the box, where a centre has no meaning.
+    """
+    ids, particles = groups
+    box, mass = snapshot.box_size, snapshot.particle_mass * MASS_UNIT
+    if len(ids) and table[:, 11].max() > WIDEST * box:
         raise DataError(
             f"a group reaches {table[:, 11].max():.3g} Mpc/h from its centre in a box of {box:g} Mpc/h, so its centre "
             f"means nothing; lower the linking parameter, {linking:g}, or take a larger box"
         )
-    particles, mass = np.diff(starts), snapshot.particle_mass * MASS_UNIT
     return Haloes(
-        ids=snapshot.ids[first],
+        ids=ids,
         particles=particles,
         masses=particles * mass,
         positions=table[:, 0:3],
@@ -122,11 +146,12 @@ def group_members(labels: np.ndarray, minimum: int) -> tuple[np.ndarray, np.ndar
     starts = np.concatenate([[0], np.cumsum(counts[first])])
     cursors = np.full(len(counts), -1)
     cursors[first] = starts[:-1]
-    return first, starts, _fill(labels, cursors, starts[-1])
+    return first, starts, fill(labels, cursors, starts[-1])
 
 
 @numba.njit(cache=True)
-def _fill(labels: np.ndarray, cursors: np.ndarray, total: int) -> np.ndarray:
+def fill(labels: np.ndarray, cursors: np.ndarray, total: int) -> np.ndarray:
+    """List the members of groups, group by group in ascending order; negative cursors leave a group out."""
     members = np.empty(total, np.int64)
     for p in range(len(labels)):
         if cursors[labels[p]] >= 0:
@@ -136,7 +161,7 @@ def _fill(labels: np.ndarray, cursors: np.ndarray, total: int) -> np.ndarray:
 
 
 @numba.njit(parallel=True, cache=True)
-def _describe(positions, velocities, members, starts, box):
+def describe(positions, velocities, members, starts, box):
     """Fill in (H, 12): centre of mass, densest centre, velocity, dispersion, rms and largest radius."""
     table = np.zeros((len(starts) - 1, 12))
     for h in numba.prange(len(starts) - 1):  # one thread sums one halo: the order of a sum is fixed

@@ -182,7 +182,7 @@ def spectral_moments(delta: torch.Tensor, box_size: float) -> tuple[float, float
 
 
 @numba.njit(parallel=True, cache=True)
-def _power_sums(field: np.ndarray) -> np.ndarray:
+def power_sums(field: np.ndarray) -> np.ndarray:
     """Sum δ², δ³ and δ⁴ over each plane: planes are added later, in order."""
     sums = np.zeros((len(field), 3))
     for i in numba.prange(len(field)):
@@ -204,13 +204,18 @@ def moments(
 ) -> Moments:
     """Measure variance, S₃ and S₄ of a density mesh 1 + δ (m, m, m) smoothed at several radii [Mpc/h]."""
     fields = smoothed(density, box_size, radii, kernel)
-    second, third, fourth = np.transpose([_power_sums(_array(f)).sum(0) / f.numel() for f in fields])
+    return moments_of(radii, np.array([power_sums(_array(f)).sum(0) / f.numel() for f in fields]))
+
+
+def moments_of(radii: Sequence[float], means: np.ndarray) -> Moments:
+    """Return the moments of fields whose δ², δ³ and δ⁴ have these means (radii, 3)."""
+    second, third, fourth = means.T
     divide = np.where(second > 0, second, np.nan)
     return Moments(np.asarray(radii, float), second, third / divide**2, (fourth - 3 * second**2) / divide**3)
 
 
 @numba.njit(parallel=True, cache=True)
-def _histogram(field: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def histogram(field: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Count cells and sum 1 + δ between the limits of δ, per plane; first and last bin are open."""
     cells = np.zeros((field.shape[0], len(limits) + 1), np.int64)
     mass = np.zeros((field.shape[0], len(limits) + 1))
@@ -236,7 +241,7 @@ def density_pdf(
     limits = 10.0**edges - 1 if logarithmic else edges
     volume, mass = [], []
     for field in smoothed(density, box_size, radii, kernel):
-        counted, weighed = _histogram(_array(field), limits)
+        counted, weighed = histogram(_array(field), limits)
         volume.append(counted.sum(0) / field.numel())
         mass.append(weighed.sum(0) / field.numel())
     return Distribution(np.asarray(radii, float), edges, np.array(volume), np.array(mass))

@@ -1,0 +1,141 @@
+"""Particles sorted into slabs along x, on disk.
+
+Borders between slabs are borders of the planes of cells that friends of friends link (`statistics.friends`). The
+particles of the lowest REACH planes of a slab lie apart: they are what the slab below has to know of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from supercosm.errors import ConfigurationError, DataError
+from supercosm.formats.blocks import Blocks
+from supercosm.slabs.scratch import Scratch, room_told
+from supercosm.statistics.friends import REACH, cells_per_side
+
+LOW, HIGH = "low", "high"  # parts of a slab
+COLUMNS = ("positions", "velocities", "ids")
+POSITIONS = "positions"
+LARGEST = 1 << 32  # IDs below fit into four bytes
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a box is cut: into `number` slabs whose borders are planes of `cells` linking cells per side.
+
+    box_size and the linking length in Mpc/h. small: whether IDs fit into four bytes.
+    """
+
+    number: int
+    cells: int
+    box_size: float
+    length: float
+    small: bool
+
+    @property
+    def borders(self) -> np.ndarray:
+        """First plane of each slab, and `cells` (number + 1,)."""
+        return np.linspace(0, self.cells, self.number + 1).astype(np.int64)
+
+    def planes(self, slab: int) -> int:
+        """Return how many planes of cells a slab has."""
+        return int(np.diff(self.borders)[slab])
+
+    def between(self, slab: int) -> tuple[float, float]:
+        """Return where a slab begins and ends, in box sides."""
+        return float(self.borders[slab] / self.cells), float(self.borders[slab + 1] / self.cells)
+
+    def places(self, positions: np.ndarray) -> np.ndarray:
+        """Return slab and part of particles (N, 3) as 2 slab + part (N,), part 0 for the lowest planes."""
+        planes = np.minimum(
+            (positions[:, 0].astype(np.float64) * (self.cells / self.box_size)).astype(np.int64), self.cells - 1
+        )
+        slabs = np.searchsorted(self.borders, planes, side="right") - 1
+        return (2 * slabs + (planes - self.borders[slabs] >= REACH)).astype(np.int16)
+
+
+def layout_of(blocks: Blocks, number: int, linking: float) -> Layout:
+    """Choose the borders of slabs; raise ConfigurationError where they would be thinner than what friends reach."""
+    length = linking * blocks.box_size / blocks.count ** (1 / 3)
+    cells = cells_per_side(blocks.count, blocks.box_size, length)
+    if cells // number < REACH:
+        raise ConfigurationError(
+            f"{number} slabs are too many for {blocks.count} particles: take {cells // REACH} or fewer"
+        )
+    return Layout(number, cells, blocks.box_size, length, bool(blocks.origin) and blocks.count < LARGEST)
+
+
+def sort(
+    blocks: Blocks, layout: Layout, scratch: Scratch, wanted: dict[str, Sequence[int]], tick: Callable[[], None]
+) -> None:
+    """Write files of all particles: for each of COLUMNS that is wanted, those of some slabs.
+
+    Each column appears as a folder, <column>-<first>-<last slab>, whole or not at all. tick: called after each block.
+    """
+    parts = {name: _new_folder(scratch, name) for name in wanted}
+    lists = {name: np.isin(np.arange(layout.number), slabs) for name, slabs in wanted.items()}
+    for block in blocks:
+        places = layout.places(block.positions)
+        order = np.argsort(places, kind="stable")
+        ends = np.flatnonzero(np.diff(places[order], append=-1)) + 1
+        for start, stop in zip(np.append(0, ends[:-1]), ends, strict=True):
+            slab, part = divmod(int(places[order[start]]), 2)
+            for name, folder in parts.items():
+                if lists[name][slab]:
+                    rows = getattr(block, name)[order[start:stop]]
+                    _append(folder / f"{slab}.{HIGH if part else LOW}", rows.astype(dtype_of(name, layout), copy=False))
+        tick()
+    for name, folder in parts.items():
+        folder.rename(scratch.folder / f"{name}-{wanted[name][0]}-{wanted[name][-1]}")
+
+
+def is_sorted(scratch: Scratch, column: str, slabs: Sequence[int]) -> bool:
+    """Tell whether a column of some slabs was written."""
+    return all(_folder(scratch, column, slab) for slab in (slabs[0], slabs[-1]))
+
+
+def particles(
+    scratch: Scratch, layout: Layout, column: str, slab: int, parts: Sequence[str] = (LOW, HIGH)
+) -> np.ndarray:
+    """Read one column of a slab's particles, those of its lowest planes first; raise DataError when it is not there."""
+    folder = _folder(scratch, column, slab)
+    if folder is None:
+        raise DataError(f"{scratch.folder} holds no sorted particles; run the same command with --sort first")
+    files = [folder / f"{slab}.{part}" for part in parts]
+    dtype = dtype_of(column, layout)
+    found = [np.fromfile(file, dtype) if file.is_file() else np.empty(0, dtype) for file in files]
+    joined = found[0] if len(found) == 1 else np.concatenate(found)
+    return joined if column == "ids" else joined.reshape(-1, 3)
+
+
+def dtype_of(column: str, layout: Layout) -> np.dtype:
+    """Return how a column is stored."""
+    return np.dtype(np.float32 if column != "ids" else np.uint32 if layout.small else np.uint64)
+
+
+def _folder(scratch: Scratch, column: str, slab: int) -> Path | None:
+    """Return the folder that holds a column of a slab, if there is one."""
+    for folder in sorted(scratch.folder.glob(f"{column}-*-*")):
+        first, last = map(int, folder.name.split("-")[1:])
+        if first <= slab <= last:
+            return folder
+    return None
+
+
+def _new_folder(scratch: Scratch, column: str) -> Path:
+    """Return an empty folder to write a column to; one that was left half written is removed."""
+    folder = scratch.folder / f"{column}.part"
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _append(path: Path, rows: np.ndarray) -> None:
+    with room_told(path), open(path, "ab") as file:
+        file.write(np.ascontiguousarray(rows).reshape(-1).view(np.uint8))
