@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from supercosm import choosing, classifying, compressing, judging, recording
+from supercosm import choosing, classifying, compressing, converting, judging, recording
 from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, LostError, StoppedError, SupercosmError
 from supercosm.launching import LOST, guard, launch
@@ -213,6 +213,8 @@ for command in (classifying.classify, classifying.simulate_densities, classifyin
 
 for command in (choosing.families, choosing.evaluations):
     app.command()(command)
+
+app.command()(converting.convert)
 
 for command in (recording.inspect, recording.reproduce, recording.compare_runs, recording.export):
     app.command()(command)

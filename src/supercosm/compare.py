@@ -17,6 +17,7 @@ from supercosm.errors import DataError
 from supercosm.fields import DensityField, read_density, slabs_of
 from supercosm.files import hdf5_reader
 from supercosm.formats import is_hdf5
+from supercosm.lattice import SAME_OFFSET
 from supercosm.mesh import paint
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot
@@ -136,7 +137,8 @@ def comparison_grid(sample: Snapshot | DensityField, truth: Snapshot, settings: 
         slabs = len(sample.data) if sample.dimensions == 2 else 1
         thickness = truth.box_size / slabs if sample.dimensions == 2 else 1.0
         return Grid(truth.box_size, cells, edges, None, sample.dimensions, slabs, thickness)
-    both = _on_lattice(sample, side) and _on_lattice(truth, side) and sample.offset == truth.offset
+    alike = abs(sample.offset - truth.offset) <= SAME_OFFSET
+    both = alike and _on_lattice(sample, side) and _on_lattice(truth, side)
     common = side if both else None
     return Grid(truth.box_size, settings.mesh * side, power.bin_edges(side, settings.bins), common)
 

@@ -16,7 +16,7 @@ from supercosm.formats import LengthUnit, checksum
 from supercosm.nbody import velocity_factor
 from supercosm.pairs import check_lattice
 from supercosm.provenance import provenance
-from supercosm.snapshot import Snapshot, read_snapshot, write_snapshot
+from supercosm.snapshot import Snapshot, is_foreign, read_snapshot, write_snapshot
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +52,8 @@ def import_snapshot(
         source=snapshot.resolve().name,  # not its path: results are moved, and published
         sha256=checksum(snapshot),
         cosmology="header" if config is None else "configuration",
+        **({"left_out": dict(found.left_out)} if found.left_out else {}),
+        **({"parents": [found.provenance]} if found.provenance else {}),
     )
     known = {"provenance": origin}
     known |= {} if scale_factor is None else {"scale_factor": scale_factor}
@@ -70,7 +72,7 @@ def _scaled(found: Snapshot, box_size: float) -> np.ndarray:
 
 def _check_readable(found: Snapshot, path: Path) -> None:
     """Raise DataError unless there is an even lattice and motion about as in linear theory; say what was found."""
-    if found.provenance:
+    if not is_foreign(found.provenance):
         raise DataError(f"{path} is a snapshot of this package already; there is nothing to import")
     check_lattice(found)
     displacement, a = found.displacement().astype("f8"), found.scale_factor

@@ -8,6 +8,10 @@ pairs, with an rms of L/√12 per axis.
 The mean displacement tells corners from centres. Initial conditions have no mode k = 0 and gravity between particles
 keeps the momentum of them all, so displacements from the true lattice points average to zero, whatever the sample
 variance; from points half a cell away they average to half a cell.
+
+Where there is gas, the momentum of dark matter alone is not kept, and generators of initial conditions move both kinds
+apart by a part of a cell, so that the centre of mass stays: then the lattice points of dark matter are taken to be
+where its mean displacement vanishes.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ APART = 0.5  # the reading taken has at most this much of the rms of the other
 ALIKE = 0.25
 NEAR = 0.4  # cells: such IDs add at least 1/√3 cell to the rms per axis, so below this IDs are right in any case
 OFFSETS = (0.0, 0.5, 1.0)  # cells from i L/n: corners, centres, and corners that are counted from 1
+SAME_OFFSET = 0.02  # cells: offsets that were found, where gas shares the momentum, differ by the motion of the two
+ANYWHERE = -0.5, 1.5  # cells: corners or centres, moved by half a cell at most on account of gas
 SOME = 100_000  # displacements that tell about where the mean is, before all are wrapped about it
 DRIFT = 0.1  # cells that a mean displacement may differ from one of these: codes keep momentum, to their accuracy
 
@@ -36,7 +42,7 @@ class Lattice:
 
     order: "C" or "F". first: the lowest ID. offset: lattice point of index i is (i + offset) L/n, in cells. rms: of the
     displacement per axis [Mpc/h]. correlation: least one of the displacements of neighbours. drift: rest of the mean
-    [cells].
+    [cells]. stride: from one ID to the next.
     """
 
     order: str
@@ -45,6 +51,7 @@ class Lattice:
     rms: float
     correlation: float
     drift: float
+    stride: int = 1
 
 
 def side_of(count: int) -> int:
@@ -55,18 +62,16 @@ def side_of(count: int) -> int:
     return side
 
 
-def find_lattice(positions: np.ndarray, ids: np.ndarray, box_size: float) -> Lattice:
+def find_lattice(
+    positions: np.ndarray, ids: np.ndarray, box_size: float, stated: float | None = None, shared: bool = False
+) -> Lattice:
     """Find how ascending IDs (N,) name the lattice points of positions (N, 3) [Mpc/h].
 
-    Raises DataError, with the numbers, when no way to read them is clearly right.
+    stated: another offset that may be right, next to those of `OFFSETS`. shared: whether other particles share the
+    momentum, so that any offset may be. Raises DataError, with the numbers, when no way to read them is clearly right.
     """
     side = side_of(len(ids))
-    first, last = int(ids[0]), int(ids[-1])
-    if last - first + 1 != len(ids):
-        raise DataError(
-            f"particle IDs run from {first} to {last} with gaps, and {len(ids)} consecutive ones would name the "
-            "points of a lattice; particles of a zoom or a part of a box have none"
-        )
+    stride = _stride(ids)
     found = {order: _statistics(in_c_order(positions, side, order), box_size) for order in ("C", "F")}
     order = min(found, key=lambda name: found[name][1])
     other = found["F" if order == "C" else "C"][1]
@@ -81,7 +86,10 @@ def find_lattice(positions: np.ndarray, ids: np.ndarray, box_size: float) -> Lat
             "differ"
         )
     cells = mean / cell
-    offset = min(OFFSETS, key=lambda value: abs(value - cells.mean()))
+    known = OFFSETS if stated is None else (*OFFSETS, stated)
+    if shared and ANYWHERE[0] <= cells.mean() <= ANYWHERE[1]:
+        known = (round(float(cells.mean()), 4),)
+    offset = min(known, key=lambda value: abs(value - cells.mean()))
     drift = np.abs(cells - offset).max()
     if not drift <= DRIFT:
         shown = ", ".join(f"{value:.3f}" for value in cells)
@@ -89,7 +97,19 @@ def find_lattice(positions: np.ndarray, ids: np.ndarray, box_size: float) -> Lat
             f"particles have moved by ({shown}) cells in the mean from the points i L/n, and (0, 0, 0), (½, ½, ½) or "
             "(1, 1, 1) are known, since gravity moves no centre of mass: the box is shifted, drifts or has another size"
         )
-    return Lattice(order, first, float(offset), float(rms), float(correlation), float(drift))
+    return Lattice(order, int(ids[0]), float(offset), float(rms), float(correlation), float(drift), stride)
+
+
+def _stride(ids: np.ndarray) -> int:
+    """Return the step between ascending IDs, 1 or, where those of gas lie between, 2; raise DataError for gaps."""
+    first, last = int(ids[0]), int(ids[-1])
+    stride = int(ids[1]) - first if len(ids) > 1 else 1
+    if last - first != stride * (len(ids) - 1) or not np.all(np.diff(ids) == stride):
+        raise DataError(
+            f"particle IDs run from {first} to {last} with gaps, and {len(ids)} consecutive ones would name the "
+            "points of a lattice; particles of a zoom or a part of a box have none"
+        )
+    return stride
 
 
 def in_c_order(values: np.ndarray, side: int, order: str) -> np.ndarray:

@@ -19,6 +19,7 @@ from supercosm.errors import DataError
 from supercosm.fields import slabs_of
 from supercosm.files import hdf5_reader, hdf5_writer
 from supercosm.initial import Phases, linear_displacement, linear_overdensity
+from supercosm.lattice import SAME_OFFSET
 from supercosm.mesh import paint, recentred
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot
@@ -56,7 +57,6 @@ def check_pair(low: Snapshot, high: Snapshot) -> None:
     for what, a, b in (
         ("box size [Mpc/h]", low.box_size, high.box_size),
         ("scale factor", low.scale_factor, high.scale_factor),
-        ("offset of the lattice points [cells]", low.offset, high.offset),
         *((name, getattr(low.cosmology, name), getattr(high.cosmology, name)) for name in Cosmology.model_fields),
         ("seed", low.provenance.get("seed"), high.provenance.get("seed")),
     ):
@@ -65,6 +65,11 @@ def check_pair(low: Snapshot, high: Snapshot) -> None:
                 f"the two snapshots are no pair: {what} is {a} in the low and {b} in the high run; "
                 "give two runs of one seed, cosmology and time"
             )
+    if abs(low.offset - high.offset) > SAME_OFFSET:
+        raise DataError(
+            f"the two snapshots are no pair: offset of the lattice points [cells] is {low.offset} in the low and "
+            f"{high.offset} in the high run; give two runs of one code, both with gas or both without"
+        )
     if high.side % low.side or high.side == low.side:
         raise DataError(
             f"the two snapshots are no pair: {high.side} particles per side of the high run are no "

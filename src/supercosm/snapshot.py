@@ -5,7 +5,6 @@ Simulated, super-resolved and foreign data are all snapshots, so all are measure
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from supercosm.config import Cosmology
 from supercosm.errors import DataError
 from supercosm.files import hdf5_writer
 from supercosm.formats import LengthUnit, read_particles
+from supercosm.formats.origin import write_origin
+from supercosm.formats.parts import names_of, shares
 from supercosm.lattice import CENTRES, side_of
 from supercosm.units import CRITICAL_DENSITY, KPC
 
@@ -31,8 +32,9 @@ class Snapshot:
 
     positions: (N, 3) float32, comoving Mpc/h in [0, box_size). velocities: (N, 3) float32, peculiar km/s.
     ids: (N,) uint64; ID-1 is the Lagrangian index in C order. box_size in Mpc/h. offset: the lattice point of index i
-    is (i + offset) L/n: ½ in this package's simulations, 0 or another multiple of ½ in those of some codes. fault: why
-    the IDs of a foreign snapshot name no lattice; empty where they do.
+    is (i + offset) L/n: ½ in this package's simulations, 0 or another multiple of ½ in those of some codes, and any
+    number where there was gas. fault: why the IDs of a foreign snapshot name no lattice; empty where they do. left_out:
+    how many gas, star and black-hole particles a foreign run had beside these.
     """
 
     positions: np.ndarray
@@ -44,6 +46,7 @@ class Snapshot:
     provenance: dict[str, Any] = field(default_factory=dict)
     offset: float = CENTRES
     fault: str = ""
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         count = len(self.positions)
@@ -128,21 +131,24 @@ def lattice_positions(displacement: np.ndarray, box_size: float, first: int = 0,
     return positions.reshape(-1, 3)
 
 
-def write_snapshot(path: str | Path, snapshot: Snapshot) -> None:
-    """Write a snapshot as Gadget-style HDF5, whole or not at all."""
-    with snapshot_writer(path, snapshot, len(snapshot.ids)) as write:
-        write(0, snapshot.positions, snapshot.velocities, snapshot.ids)
+def write_snapshot(path: str | Path, snapshot: Snapshot, files: int = 1) -> None:
+    """Write a snapshot as Gadget-style HDF5, every file whole or not at all; several get numbers before the suffix."""
+    total = len(snapshot.ids)
+    for name, part in zip(names_of(Path(path), files), shares(total, files), strict=True):
+        with snapshot_writer(name, snapshot, part.stop - part.start, (total, files)) as write:
+            write(0, snapshot.positions[part], snapshot.velocities[part], snapshot.ids[part])
 
 
 @contextmanager
-def snapshot_writer(path: str | Path, like: Any, count: int) -> Iterator[Any]:
+def snapshot_writer(path: str | Path, like: Any, count: int, share: tuple[int, int] | None = None) -> Iterator[Any]:
     """Open a snapshot of `count` particles to write in slabs; it appears under its name when all are written.
 
-    `like` carries box_size [Mpc/h], scale_factor, cosmology, provenance and offset. Yields
-    `write(start, positions, velocities, ids)` with positions in Mpc/h and velocities in km/s.
+    `like` carries box_size [Mpc/h], scale_factor, cosmology, provenance and offset. share: particles in all files, and
+    number of files, where this is one of several. Yields `write(start, positions, velocities, ids)` with positions in
+    Mpc/h and velocities in km/s.
     """
     with hdf5_writer(path) as file:
-        _write_header(file, like, count)
+        _write_header(file, like, count, *(share or (count, 1)))
         group = file.create_group("PartType1")
         chunk = min(count, CHUNK)
         sets = {
@@ -166,9 +172,9 @@ def snapshot_writer(path: str | Path, like: Any, count: int) -> Iterator[Any]:
             raise DataError(f"{path}: {written} of {count} particles were written, so the file is not kept")
 
 
-def _write_header(file: h5py.File, like: Any, count: int) -> None:
-    numbers = np.array([0, count, 0, 0, 0, 0], np.uint64)
-    mass = CRITICAL_DENSITY * like.cosmology.Omega_m * like.box_size**3 / count
+def _write_header(file: h5py.File, like: Any, count: int, total: int, files: int) -> None:
+    here, numbers = np.array([0, count, 0, 0, 0, 0], np.int32), np.array([0, total, 0, 0, 0, 0], np.uint64)
+    mass = CRITICAL_DENSITY * like.cosmology.Omega_m * like.box_size**3 / total
     header = file.create_group("Header").attrs
     header["BoxSize"] = like.box_size * KPC
     header["Time"] = like.scale_factor
@@ -178,10 +184,10 @@ def _write_header(file: h5py.File, like: Any, count: int) -> None:
     header["OmegaBaryon"] = like.cosmology.Omega_b
     header["HubbleParam"] = like.cosmology.h
     header["MassTable"] = np.array([0, mass, 0, 0, 0, 0])
-    header["NumPart_ThisFile"] = numbers.astype(np.int32)
+    header["NumPart_ThisFile"] = here
     header["NumPart_Total"] = (numbers & np.uint64(0xFFFFFFFF)).astype(np.uint32)
     header["NumPart_Total_HighWord"] = (numbers >> np.uint64(32)).astype(np.uint32)
-    header["NumFilesPerSnapshot"] = 1
+    header["NumFilesPerSnapshot"] = files
     for flag in ("Sfr", "Cooling", "StellarAge", "Metals", "Feedback"):
         header[f"Flag_{flag}"] = 0
     header["Flag_DoublePrecision"] = 0
@@ -189,11 +195,7 @@ def _write_header(file: h5py.File, like: Any, count: int) -> None:
     units["UnitLength_in_cm"] = 3.085678e21
     units["UnitMass_in_g"] = 1.989e43
     units["UnitVelocity_in_cm_per_s"] = 1e5
-    origin = file.create_group("Provenance").attrs
-    origin["cosmology"] = np.bytes_(like.cosmology.model_dump_json())
-    origin["json"] = np.bytes_(json.dumps(like.provenance, sort_keys=True))
-    if like.offset != CENTRES:
-        origin["lattice_offset"] = float(like.offset)
+    write_origin(file, like)
 
 
 def read_snapshot(path: str | Path, length_unit: LengthUnit | None = None) -> Snapshot:

@@ -97,7 +97,12 @@ def change(path, **attributes):
 @pytest.mark.parametrize(
     ("attributes", "match"),
     [
-        ({"NumPart_Total": [7, 4096, 0, 0, 0, 0]}, "particles beside dark matter .7 of gas.*dark matter alone"),
+        ({"NumPart_Total": [7, 4096, 0, 0, 0, 0]}, "hold 0 particles of type 0 and NumPart_Total says 7"),
+        (
+            {"NumPart_Total": [0, 4096, 0, 3, 0, 0]},
+            "dark matter of several masses.*3 of type 3.*zoom",
+        ),
+        ({"NumPart_Total": [0, 4096, 0, 0, 0, 0, 9]}, "particles that are not known .9 of type 6."),
         ({"NumPart_Total": [0, 0, 0, 0, 0, 0]}, "no dark matter"),
         ({"NumPart_ThisFile": [0, 2**31 - 1, 0, 0, 0, 0]}, "truncated or damaged: its header tells of 2147483647"),
         ({"NumPart_Total": [0, 5000, 0, 0, 0, 0]}, "hold 4096 particles of type 1 and NumPart_Total says 5000"),

@@ -75,12 +75,12 @@ def test_flipped_bits_never_crash(truth, tmp_path):
             assert np.isfinite(read_snapshot(path).positions).all()
 
 
-def test_gas_is_refused(truth, refuse, tmp_path):
+def test_gas_that_is_not_there_is_missed(truth, refuse, tmp_path):
     run = Run(truth)
     header = bytearray(binary_header(run, 4096))
     header[96:100] = struct.pack("<I", 9)  # NumPart_Total of type 0
     (tmp_path / "snap").write_bytes(record(bytes(header), "<") + bytes(200_000))
-    refuse(tmp_path / "snap", "particles beside dark matter .9 of gas")
+    refuse(tmp_path / "snap", "the files hold 0 particles of type 0 and NumPart_Total says 9")
 
 
 def test_counts_that_do_not_fit(truth, refuse, tmp_path):
@@ -92,7 +92,7 @@ def test_counts_that_do_not_fit(truth, refuse, tmp_path):
     paths[1].write_bytes(content[:8] + struct.pack("<I", 12) + content[12:])
     refuse(paths[0], "the files hold .* particles of type 1 and NumPart_Total says 4096")
     paths[1].write_bytes(content[:12] + struct.pack("<I", 12) + content[16:])
-    refuse(paths[0], "particles beside dark matter .12 of disk")
+    refuse(paths[0], "dark matter of several masses, tracers or neutrinos .12 of type 2")
 
 
 def test_format_2_without_a_block(truth, refuse, tmp_path):

@@ -68,15 +68,16 @@ def test_a_snapshot(files):
     assert found.notes == []
 
 
-@pytest.mark.parametrize(("stride", "side"), [(1, 16), (2, None)])
-def test_somebody_elses_snapshot(files, tmp_path, stride, side):
-    """IDs from another number on name a lattice as well; with gaps they name none, which is told."""
+@pytest.mark.parametrize(("stride", "gap", "side"), [(1, 0, 16), (2, 0, 16), (2, 1, None)])
+def test_somebody_elses_snapshot(files, tmp_path, stride, gap, side):
+    """IDs from another number on, or in even steps, name a lattice as well; with gaps they name none: it is told."""
     path = tmp_path / "theirs.hdf5"
     with h5py.File(files / "snapshot.hdf5") as ours, h5py.File(path, "w") as theirs:
         ours.copy("Header", theirs)
         for name, data in ours["PartType1"].items():
             theirs[f"PartType1/{name}"] = data[:][::-1]
-        theirs["PartType1/ParticleIDs"][:] = stride * ours["PartType1/ParticleIDs"][:][::-1] + 7
+        ids = stride * ours["PartType1/ParticleIDs"][:][::-1].astype(np.int64) + 7
+        theirs["PartType1/ParticleIDs"][:] = ids + gap * (ids > 1000)
     found = describe(path)
     assert found.facts["arrays_with_a_checksum_that_agrees"] == 0
     assert set(found.facts["cosmology"]) == {"Omega_m", "h"}

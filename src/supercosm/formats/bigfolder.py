@@ -26,6 +26,7 @@ from supercosm.formats.header import (
     check,
     cube,
     known_cosmology,
+    mass_table,
     numbers,
     positive,
     units_of,
@@ -72,7 +73,7 @@ def read_header(path: Path) -> Header:
         cosmology=known_cosmology(found, path),
         counts=totals,
         totals=totals,
-        mass=float(attributes.get("MassTable", [0.0, 0.0])[DARK_MATTER]),
+        masses=mass_table(attributes.get("MassTable", [0.0, 0.0])),
         units=units_of(stated, path, root_a=not peculiar),
     )
     check(header, path, sum(file.stat().st_size for file in files_of(path)))
@@ -92,7 +93,15 @@ def read_arrays(path: Path, header: Header) -> Arrays:
     mass = header.mass or None
     if mass is None and weighed:
         mass = float(_block(kind / "Mass", header.count, 1).mean(dtype=np.float64))
-    return Arrays(positions, velocities, ids, mass)
+    return Arrays(positions, velocities, ids, mass, {i: _weight(path, header, i) for i in header.others()})
+
+
+def _weight(path: Path, header: Header, kind: int) -> float | None:
+    """Return the mass of all particles of another type; None where the folder does not give it."""
+    folder = path / str(kind) / "Mass"
+    if header.mass_of(kind) or not (folder / "header").is_file():
+        return header.mass_of(kind) * header.counts[kind] or None
+    return float(_block(folder, header.counts[kind], 1).sum(dtype=np.float64))
 
 
 def _text(path: Path) -> str:

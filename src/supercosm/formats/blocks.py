@@ -20,10 +20,11 @@ import numpy as np
 from supercosm.config import Cosmology
 from supercosm.errors import DataError
 from supercosm.files import hdf5_reader
-from supercosm.formats.gadgethdf5 import COLUMNS, checked, velocity_factor
+from supercosm.formats.gadgethdf5 import COLUMNS, checked, velocity_factor, weight
 from supercosm.formats.header import DARK_MATTER, Header
-from supercosm.formats.particles import check_mass, cosmology_of
-from supercosm.formats.reading import hdf5_parts
+from supercosm.formats.masses import Matter, check_mass
+from supercosm.formats.particles import cosmology_of
+from supercosm.formats.reading import hdf5_parts, sums
 from supercosm.units import CRITICAL_DENSITY
 
 log = logging.getLogger(__name__)
@@ -87,6 +88,8 @@ class Blocks:
         """Yield the particles; raise DataError for what is damaged, repeats, or is no place and no velocity."""
         outside, seen = 0, np.zeros(self.count // 8 + 1, np.uint8)
         for path, header in zip(self.paths, self.headers, strict=True):
+            if not header.count:
+                continue
             with hdf5_reader(path, "snapshot") as file:
                 columns = _columns(file, path, header)
                 for start in range(0, header.count, self.size):
@@ -112,7 +115,8 @@ def open_blocks(path: str | Path, size: int = BLOCK) -> Blocks:
     if not found.count:
         raise DataError(f"{paths[0]} holds no particles")
     if not origin:
-        check_mass(headers[0], headers[0].mass or _mean_mass(found), found.count, paths[0])
+        weighed = (headers[0].mass or _mean_mass(found), _others(found), headers[0].left_out)
+        check_mass(Matter(headers[0], found.count, *weighed, found.cosmology.Omega_m), paths[0])
     return found
 
 
@@ -121,12 +125,23 @@ def _mean_mass(blocks: Blocks) -> float | None:
     total = 0.0
     for path, header in zip(blocks.paths, blocks.headers, strict=True):
         with hdf5_reader(path, "snapshot") as file:
+            if not header.count:
+                continue
             if MASSES not in file:
                 return None
             data = checked(file, MASSES, path)
             for start in range(0, header.count, blocks.size):
                 total += float(data[start : start + blocks.size].sum(dtype=np.float64))
     return total / blocks.count
+
+
+def _others(blocks: Blocks) -> dict[int, float | None]:
+    """Return the mass of all particles of each other type, if it is given."""
+    found = []
+    for path, header in zip(blocks.paths, blocks.headers, strict=True):
+        with hdf5_reader(path, "snapshot") as file:
+            found.append({kind: weight(file, header, kind, path) for kind in header.others()})
+    return sums(found)
 
 
 def _columns(file: h5py.File, path: Path, header: Header) -> list[h5py.Dataset]:

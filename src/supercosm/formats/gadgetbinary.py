@@ -1,7 +1,8 @@
 """Gadget's binary formats 1 and 2 (user guide of Gadget-2, Springel 2005, section 6), in either byte order.
 
 A record is a block between two 32-bit marks of its length; format 2 puts a record with a name of four letters before
-each. The blocks are the header of 256 bytes, positions, velocities and IDs, then masses where the header gives none.
+each. The blocks are the header of 256 bytes, positions, velocities and IDs, then masses where the header gives none;
+in each, the particles of type 0 come first, then those of type 1, and so on. A file without particles has no blocks.
 Marks of blocks of 4 GB and more hold the length modulo 2³². There are no checksums: a flipped bit in a coordinate is
 seen only where it makes no sense.
 """
@@ -16,7 +17,16 @@ from typing import BinaryIO
 import numpy as np
 
 from supercosm.errors import DataError
-from supercosm.formats.header import DARK_MATTER, Arrays, Header, check, known_cosmology, numbers, positive
+from supercosm.formats.header import (
+    DARK_MATTER,
+    Arrays,
+    Header,
+    check,
+    known_cosmology,
+    no_particles,
+    numbers,
+    positive,
+)
 
 WHERE = "the header"
 SIZE, NAME = 256, 8  # bytes of the header, and of the record that names a block
@@ -24,6 +34,7 @@ SIZE, NAME = 256, 8  # bytes of the header, and of the record that names a block
 LAYOUT = "6I6d2d2i6I2i4d2i6I"
 WRAP = 1 << 32
 ORDER = ("POS ", "VEL ", "ID  ", "MASS")
+PIECE = 1 << 22  # masses that are read at once
 
 
 @dataclass(frozen=True)
@@ -73,31 +84,76 @@ def read_header(path: Path, kind: Kind) -> Header:
         counts=counts,
         totals=numbers(totals, high) if any(totals) or any(high) else counts,
         files=max(1, files),
-        mass=masses[DARK_MATTER],
+        masses=masses,
     )
     check(header, path, size)
     return header
 
 
 def read_arrays(path: Path, kind: Kind, header: Header) -> Arrays:
-    """Read the particles of one file, in its units; whether numbers have 32 or 64 bits follows from the marks."""
-    n, found = header.count, {}
-    wanted = ORDER if header.mass == 0 else ORDER[:3]
+    """Read the dark matter of one file, in its units; whether numbers have 32 or 64 bits follows from the marks."""
+    blocks = _blocks(path, kind, header)
+    lacking = [name.strip() for name in _wanted(header) if name not in blocks]
+    if lacking:
+        raise DataError(f"{path} is no snapshot of Gadget's format 2 that is whole: it lacks the block {lacking[0]}")
+    others = {i: header.mass_of(i) * header.counts[i] or _weight(path, header, blocks, i) for i in header.others()}
+    if not header.count:
+        return no_particles(others)
+    first = sum(header.counts[:DARK_MATTER])
+    positions, velocities, ids = (blocks[name].read(path, first, header.count) for name in ORDER[:3])
+    velocity = header.units.velocity * np.sqrt(header.scale_factor)
+    mass = header.mass or _weight(path, header, blocks, DARK_MATTER) / header.count
+    return Arrays(positions, velocities * np.float32(velocity), ids, mass, others)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Where a block begins, what its numbers are, and how many each particle has."""
+
+    start: int
+    kind: np.dtype
+    width: int
+
+    def read(self, path: Path, first: int, count: int) -> np.ndarray:
+        """Read some particles."""
+        offset = self.start + first * self.width * self.kind.itemsize
+        values = np.fromfile(path, self.kind, count * self.width, offset=offset)
+        values = values.astype(self.kind.newbyteorder("="), copy=False)
+        return values.reshape(count, 3) if self.width == 3 else values
+
+
+def _own_masses(header: Header) -> list[int]:
+    """Return, by type, the particles of a file whose masses are not in its header, but in a block."""
+    return [0 if header.masses[i] else count for i, count in enumerate(header.counts)]
+
+
+def _wanted(header: Header) -> tuple[str, ...]:
+    """Return the blocks that a file must have."""
+    if not any(header.counts):
+        return ()
+    return ORDER if any(_own_masses(header)) else ORDER[:3]
+
+
+def _blocks(path: Path, kind: Kind, header: Header) -> dict[str, _Block]:
+    """Find the blocks that are wanted, and check that they are whole."""
+    found, wanted, count = {}, _wanted(header), sum(header.counts)
     with open(path, "rb") as file:
         file.seek(2 * 4 + SIZE + (2 * 4 + NAME if kind.format == 2 else 0))
-        for name in ORDER[:3] if kind.format == 1 else iter(lambda: _name(file, path, kind), None):
+        for name in wanted if kind.format == 1 else iter(lambda: _name(file, path, kind), None):
             if name not in wanted:  # blocks of format 2 that nobody asked for
                 _pass(file, path, kind, name)
                 continue
-            found[name] = _block(file, path, kind, name, n)
-        if kind.format == 1 and header.mass == 0:
-            found["MASS"] = _block(file, path, kind, "MASS", n)
-    lacking = [name.strip() for name in wanted if name not in found]
-    if lacking:
-        raise DataError(f"{path} is no snapshot of Gadget's format 2 that is whole: it lacks the block {lacking[0]}")
-    velocity = header.units.velocity * np.sqrt(header.scale_factor)
-    mass = found["MASS"].mean(dtype=np.float64) if "MASS" in found else header.mass
-    return Arrays(found["POS "], found["VEL "] * np.float32(velocity), found["ID  "], float(mass))
+            found[name] = _block(file, path, kind, name, sum(_own_masses(header)) if name == "MASS" else count)
+    return found
+
+
+def _weight(path: Path, header: Header, blocks: dict[str, _Block], kind: int) -> float:
+    """Return the mass of all particles of a type that have their own."""
+    own, total = _own_masses(header), 0.0
+    for start in range(0, own[kind], PIECE):
+        values = blocks["MASS"].read(path, sum(own[:kind]) + start, min(PIECE, own[kind] - start))
+        total += float(values.sum(dtype=np.float64))
+    return total
 
 
 def _skip_name(file: BinaryIO, path: Path, kind: Kind, expected: str) -> int:
@@ -133,7 +189,7 @@ def _mark(file: BinaryIO, path: Path, kind: Kind, expected: int | None, name: st
     return found
 
 
-def _block(file: BinaryIO, path: Path, kind: Kind, name: str, count: int) -> np.ndarray:
+def _block(file: BinaryIO, path: Path, kind: Kind, name: str, count: int) -> _Block:
     width = 3 if name in ("POS ", "VEL ") else 1
     mark, start, end = _mark(file, path, kind, None, name), file.tell(), path.stat().st_size
     sizes = {size: count * width * size for size in (4, 8)}
@@ -148,12 +204,8 @@ def _block(file: BinaryIO, path: Path, kind: Kind, name: str, count: int) -> np.
     length = sizes[fitting[0]]
     file.seek(start + length)
     _mark(file, path, kind, length, name)
-    file.seek(start)
     letter = "u" if name == "ID  " else "f"
-    values = np.fromfile(file, np.dtype(f"{kind.order}{letter}{fitting[0]}"), count * width)
-    file.seek(start + length + 4)
-    values = values.astype(values.dtype.newbyteorder("="), copy=False)
-    return values.reshape(count, 3) if width == 3 else values
+    return _Block(start, np.dtype(f"{kind.order}{letter}{fitting[0]}"), width)
 
 
 def _pass(file: BinaryIO, path: Path, kind: Kind, name: str) -> None:

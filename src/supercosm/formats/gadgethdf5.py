@@ -6,6 +6,7 @@ peculiar ones over √a (Springel 2005; Gadget-4's and AREPO's data sets say so 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from supercosm.formats.header import (
     check,
     cube,
     known_cosmology,
+    mass_table,
+    no_particles,
     numbers,
     positive,
     units_of,
@@ -28,6 +31,8 @@ from supercosm.formats.header import (
 
 WHERE = "the /Header"
 COLUMNS = ("PartType1/Coordinates", "PartType1/Velocities", "PartType1/ParticleIDs")
+MASSES = ("Masses", "DynamicalMasses")  # the latter of SWIFT's black holes
+PIECE = 1 << 22  # masses that are read at once
 DEEPEST = 1100  # times that deflate, the strongest of HDF5's usual filters, can shrink anything
 BUILT_IN = 255  # the highest number of a filter that is HDF5's own
 PARAMETERS = {
@@ -40,10 +45,10 @@ PARAMETERS = {
 
 def read_header(file: h5py.File, path: Path) -> Header:
     """Read the header of one file; raise DataError when something is missing or impossible."""
-    for name in ("Header", "PartType1", *COLUMNS):
-        if name not in file:
-            raise DataError(f"{path} is no Gadget-style snapshot: it lacks /{name}")
+    if "Header" not in file:
+        raise DataError(f"{path} is no Gadget-style snapshot: it lacks /Header")
     attributes = dict(file["Header"].attrs)
+    check_columns(file, attributes, path, "Gadget-style snapshot")
     parameters = {**_attributes(file, "Parameters"), **attributes}
     lacking = [name for name in ("BoxSize", "Time") if name not in attributes]
     lacking += [name for name in ("Omega0", "HubbleParam") if name not in parameters]
@@ -52,7 +57,7 @@ def read_header(file: h5py.File, path: Path) -> Header:
     files = int(attributes.get("NumFilesPerSnapshot", 1))
     found = {ours: parameters[name] for ours, names in PARAMETERS.items() for name in names if name in parameters}
     stated = {**parameters, **_attributes(file, "Units")}
-    here = numbers(attributes.get("NumPart_ThisFile", [0, len(file[COLUMNS[2]])]))
+    here = numbers(attributes["NumPart_ThisFile"] if "NumPart_ThisFile" in attributes else [0, len(file[COLUMNS[2]])])
     header = Header(
         box_size=cube(attributes["BoxSize"], WHERE, path),
         scale_factor=positive(attributes["Time"], "Time", WHERE, path),
@@ -60,7 +65,7 @@ def read_header(file: h5py.File, path: Path) -> Header:
         counts=here,
         totals=numbers(attributes.get("NumPart_Total", here), attributes.get("NumPart_Total_HighWord")),
         files=files,
-        mass=float(np.asarray(attributes.get("MassTable", [0, 0]), np.float64)[DARK_MATTER]),
+        masses=mass_table(attributes.get("MassTable", [0.0, 0.0])),
         units=units_of({what: float(stated[name]) for what, name in UNITS.items() if name in stated}, path),
     )
     redshift = float(attributes.get("Redshift", 1 / header.scale_factor - 1))
@@ -74,7 +79,10 @@ def read_header(file: h5py.File, path: Path) -> Header:
 
 
 def read_arrays(file: h5py.File, path: Path, header: Header) -> Arrays:
-    """Read the particles of one file, in its units."""
+    """Read the dark matter of one file, in its units."""
+    others = {kind: weight(file, header, kind, path) for kind in header.others()}
+    if not header.count:
+        return no_particles(others)
     positions, velocities, ids = (column(file, name, path) for name in COLUMNS)
     masses = "PartType1/Masses"
     return Arrays(
@@ -82,7 +90,31 @@ def read_arrays(file: h5py.File, path: Path, header: Header) -> Arrays:
         velocities * np.float32(velocity_factor(file, header)),
         ids,
         mean_of(column(file, masses, path)) if header.mass == 0 and masses in file else header.mass or None,
+        others,
     )
+
+
+def check_columns(file: h5py.File, attributes: Mapping[str, Any], path: Path, what: str) -> None:
+    """Raise DataError where a file lacks its dark matter; one of several files may have none."""
+    here = numbers(attributes.get("NumPart_ThisFile", [0, 1]))
+    if len(here) > DARK_MATTER and here[DARK_MATTER] == 0 and "PartType1" not in file:
+        return
+    for name in ("PartType1", *COLUMNS):
+        if name not in file:
+            raise DataError(f"{path} is no {what}: it lacks /{name}")
+
+
+def weight(file: h5py.File, header: Header, kind: int, path: Path) -> float | None:
+    """Return the mass of all particles of another type in one file; None where the file does not give it."""
+    if header.mass_of(kind):
+        return header.mass_of(kind) * header.counts[kind]
+    names = (f"PartType{kind}/{name}" for name in MASSES)
+    name = next((name for name in names if name in file), None)
+    if name is None:
+        return None
+    data = checked(file, name, path)
+    pieces = (data[start : start + PIECE].sum(dtype=np.float64) for start in range(0, data.size, PIECE))
+    return float(sum(pieces))
 
 
 def velocity_factor(file: h5py.File, header: Header) -> float:
@@ -103,7 +135,7 @@ def column(file: h5py.File, name: str, path: Path) -> np.ndarray:
 
 
 def checked(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
-    """Return a data set of numbers; raise DataError unless the file is as large as it says."""
+    """Return a data set of numbers that the file holds as many of as it says; raise DataError for any other."""
     data = file[name]
     if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu":
         raise DataError(f"{path}: /{name} holds no numbers; the file is damaged, or not of this kind")

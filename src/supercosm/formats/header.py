@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,15 +15,10 @@ from supercosm.errors import DataError
 from supercosm.units import CM_PER_KM, CM_PER_MPC, GRAMS, KPC
 
 LengthUnit = Literal["kpc/h", "Mpc/h"]
-TYPES = (
-    "gas",
-    "dark matter",
-    "disk or heavy particles",
-    "bulge or heavy particles",
-    "stars",
-    "black holes or boundary",
-)
 DARK_MATTER = 1
+LEFT_OUT = {0: "gas", 4: "stars", 5: "black holes"}  # beside dark matter, in runs with baryons
+BLACK_HOLES = 5
+HEAVY = (2, 3)  # dark matter of other masses, around the region that a zoom resolves
 UNITS = {"length": "UnitLength_in_cm", "velocity": "UnitVelocity_in_cm_per_s", "mass": "UnitMass_in_g"}
 ABSURD = 1e-30, 1e30  # below and above there is no length, time or parameter, in whatever unit
 LEAST = 12 + 12 + 4  # bytes of a particle: positions and velocities in single precision, ID of 32 bits
@@ -46,7 +42,7 @@ class Units:
 class Header:
     """Header of one file of a snapshot, in its own units.
 
-    counts, totals: particles by type, in this file and in all. mass: of a dark-matter particle; 0 if each has its own.
+    counts, totals: particles by type, in this file and in all. masses: of a particle, by type; 0 if each has its own.
     """
 
     box_size: float
@@ -55,7 +51,7 @@ class Header:
     counts: tuple[int, ...]
     totals: tuple[int, ...]
     files: int = 1
-    mass: float = 0.0
+    masses: tuple[float, ...] = ()
     units: Units = field(default_factory=Units)
 
     @property
@@ -63,15 +59,42 @@ class Header:
         """Dark-matter particles in this file."""
         return self.counts[DARK_MATTER]
 
+    @property
+    def mass(self) -> float:
+        """Mass of every dark-matter particle; 0 if each has its own."""
+        return self.mass_of(DARK_MATTER)
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Particles of other types in all files, by the name of the type."""
+        return {name: self.totals[kind] for kind, name in LEFT_OUT.items() if _number(self.totals, kind)}
+
+    def mass_of(self, kind: int) -> float:
+        """Mass of every particle of a type; 0 if each has its own."""
+        return float(self.masses[kind]) if kind < len(self.masses) else 0.0
+
+    def others(self) -> list[int]:
+        """List the types beside dark matter of which this file holds particles."""
+        return [kind for kind in LEFT_OUT if _number(self.counts, kind)]
+
 
 @dataclass(frozen=True)
 class Arrays:
-    """Particles as a file holds them: positions (N, 3), velocities (N, 3), ids (N,), and their mean mass if given."""
+    """Dark matter as a file holds it: positions (N, 3), velocities (N, 3), ids (N,), and the mean mass if given.
+
+    others: mass of all particles of each other type in this file; None where the file does not give it.
+    """
 
     positions: np.ndarray
     velocities: np.ndarray
     ids: np.ndarray
     mass: float | None = None
+    others: dict[int, float | None] = field(default_factory=dict)
+
+
+def no_particles(others: dict[int, float | None]) -> Arrays:
+    """Return the arrays of a file that holds no dark matter, as one of many files may."""
+    return Arrays(np.empty((0, 3), np.float32), np.empty((0, 3), np.float32), np.empty(0, np.uint64), None, others)
 
 
 def units_of(stated: dict[str, float], path: Path, root_a: bool = True, h: float | None = None) -> Units:
@@ -143,17 +166,22 @@ def known_cosmology(values: dict[str, Any], path: Path) -> dict[str, float]:
 
 
 def check(header: Header, path: Path, size: int, compression: int = 1) -> None:
-    """Raise DataError unless a file holds dark matter alone, and no more particles than fit into its size.
+    """Raise DataError unless a file has dark matter of one kind, and no more particles than fit into its size.
 
     compression: how many times larger than the file its content may be.
     """
-    most = [max(pair) for pair in zip(header.totals, header.counts, strict=False)]
-    others = {i: number for i, number in enumerate(most) if number and i != DARK_MATTER}
-    if others:
-        shown = ", ".join(f"{n} of {TYPES[i] if i < len(TYPES) else f'type {i}'}" for i, n in others.items())
+    most = [max(pair) for pair in zip_longest(header.totals, header.counts, fillvalue=0)]
+    others = {i: number for i, number in enumerate(most) if number and i != DARK_MATTER and i not in LEFT_OUT}
+    shown = ", ".join(f"{number} of type {i}" for i, number in others.items())
+    if any(i in HEAVY for i in others):
         raise DataError(
-            f"{path} holds particles beside dark matter ({shown}): a lattice is made of one kind, so a run of dark "
-            "matter alone (particle type 1) is needed"
+            f"{path} holds dark matter of several masses, tracers or neutrinos ({shown}): zoom runs have no lattice of "
+            "a whole box, and a run whose dark matter is of particle type 1 alone is needed"
+        )
+    if others:
+        raise DataError(
+            f"{path} holds particles that are not known ({shown}): beside dark matter (type 1) there may be gas (0), "
+            "stars (4) and black holes (5)"
         )
     if len(header.counts) <= DARK_MATTER or not header.totals[DARK_MATTER]:
         raise DataError(f"{path} holds no dark matter: NumPart_Total of particle type 1 is 0")
@@ -168,16 +196,29 @@ def check_alike(headers: Sequence[Header], paths: Sequence[Path]) -> None:
     """Raise DataError unless the files of a snapshot agree and their particles add up to the total."""
     first = headers[0]
     for header, path in zip(headers, paths, strict=True):
-        for name in ("box_size", "scale_factor", "cosmology", "totals", "files", "mass", "units"):
+        for name in ("box_size", "scale_factor", "cosmology", "totals", "files", "masses", "units"):
             ours, theirs = getattr(first, name), getattr(header, name)
             if ours != theirs:
                 raise DataError(
                     f"{path} is no part of the same snapshot as {paths[0]}: {name.replace('_', ' ')} is {theirs}, "
                     f"there {ours}"
                 )
-    found, expected = sum(header.count for header in headers), first.totals[DARK_MATTER]
-    if found != expected:
-        raise DataError(
-            f"{paths[0]}: the files hold {found} particles of type 1 and NumPart_Total says {expected}; one of them is "
-            "truncated, or of another run"
-        )
+    for kind in (DARK_MATTER, *LEFT_OUT):
+        found, expected = sum(_number(header.counts, kind) for header in headers), _number(first.totals, kind)
+        if found != expected:
+            raise DataError(
+                f"{paths[0]}: the files hold {found} particles of type {kind} and NumPart_Total says {expected}; one "
+                "of them is truncated, or of another run"
+            )
+
+
+def mass_table(values: Any) -> tuple[float, ...]:
+    """Return a header's masses by type; raise ValueError where dark matter has no place in them."""
+    found = np.asarray(values, np.float64).reshape(-1)
+    if len(found) <= DARK_MATTER or not np.isfinite(found).all():
+        raise ValueError(f"MassTable = {found}")
+    return tuple(float(mass) for mass in found)
+
+
+def _number(counts: Sequence[int], kind: int) -> int:
+    return counts[kind] if kind < len(counts) else 0

@@ -8,7 +8,8 @@ The description is YAML, or JSON, which YAML contains:
     displacement: disp.npy        # position − lattice point [length]
     velocity: vel.npy             # peculiar [km/s]
     length: Mpc/h                 # or kpc/h: of box_size and displacement
-    offset: 0.5                   # lattice point i is (i + offset) L/n: 0.5 or 0
+    offset: 0.5                   # lattice point i is (i + offset) L/n: 0.5, 0, or another of a run with gas
+    left_out: {gas: 262144}       # particles that the run had beside these, if any
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Description(Settings):
     displacement: str
     velocity: str
     length: LengthUnit = "Mpc/h"
-    offset: float = Field(0.5, ge=0, le=1)
+    offset: float = Field(0.5, ge=-0.5, le=1.5)
+    left_out: dict[str, int] = Field(default_factory=dict)
 
 
 def description_in(path: Path) -> Path | None:

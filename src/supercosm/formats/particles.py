@@ -7,7 +7,7 @@ All others are foreign: masses must fill the box, and `supercosm.lattice` finds 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +16,13 @@ from pydantic import ValidationError
 
 from supercosm.config import Cosmology
 from supercosm.errors import DataError
-from supercosm.formats.header import Header, LengthUnit
+from supercosm.formats.header import DARK_MATTER, LengthUnit
+from supercosm.formats.masses import Matter, check_mass
 from supercosm.formats.reading import Found, read
 from supercosm.lattice import CENTRES, find_lattice, in_c_order
 from supercosm.sentences import sentence
-from supercosm.units import CRITICAL_DENSITY, KPC
 
 log = logging.getLogger(__name__)
-
-FILLED = 0.005  # of the mass in the box that particles may lack or exceed: constants of codes differ by up to 0.0004
 
 
 @dataclass(frozen=True)
@@ -40,6 +38,7 @@ class Particles:
     provenance: dict[str, Any]
     offset: float = CENTRES
     fault: str = ""
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 def read_particles(path: str | Path, length_unit: LengthUnit | None = None) -> Particles:
@@ -61,12 +60,17 @@ def read_particles(path: str | Path, length_unit: LengthUnit | None = None) -> P
         cosmology=cosmology_of(found.origin, found.header, name),
         provenance=found.origin.get("provenance", {}),
         offset=found.origin.get("offset", CENTRES),
+        left_out=found.left_out,
     )
     _check_positions(particles, name)
     if found.origin:
         return particles
-    check_mass(found.header, found.arrays.mass, len(particles.ids), name)
-    return _on_lattice(particles)
+    weighed = (arrays.mass, arrays.others, particles.left_out)
+    alone = check_mass(Matter(header, len(particles.ids), *weighed, particles.cosmology.Omega_m), name)
+    if particles.left_out:
+        shown = ", ".join(f"{number} of {kind}" for kind, number in particles.left_out.items())
+        log.info("%s: its dark matter is taken for all matter; left out are %s", name, shown)
+    return _on_lattice(particles, found.stated, shared=not alone)
 
 
 def _check_columns(found: Found, path: Path) -> None:
@@ -76,7 +80,7 @@ def _check_columns(found: Found, path: Path) -> None:
             f"{path}: a snapshot needs positions (N, 3), velocities (N, 3) and ids (N,), not "
             f"{arrays.positions.shape}, {arrays.velocities.shape}, {arrays.ids.shape}"
         )
-    expected = sum(found.header.totals)
+    expected = found.header.totals[DARK_MATTER]
     if not found.origin and count != expected:
         raise DataError(f"{path} holds {count} particles, and its header tells of {expected}; it is damaged")
 
@@ -130,34 +134,10 @@ def _check_positions(particles: Particles, path: Path) -> None:
         positions[positions >= box] = 0.0  # float32 may round up to the box side, which is the point 0
 
 
-def check_mass(header: Header, mean: float | None, count: int, path: Path) -> None:
-    """Raise DataError unless the particles' mass is that of the matter in the box: the sign of a unit misread.
-
-    mean: mass of a particle in the file's unit, if it says so. count: particles of the whole snapshot.
-    """
-    units, box, matter = header.units, header.box_size / header.units.lengths, header.cosmology["Omega_m"]
-    expected = CRITICAL_DENSITY * matter * box**3
-    other = "Mpc/h" if units.lengths == KPC else "kpc/h"
-    way_out = f"if lengths are in {other}, bring it in with `supercosm import --length-unit {other}`"
-    if not mean:
-        if not units.stated and not 5 < box < 20_000:
-            raise DataError(
-                f"{path}: a box of {box:g} Mpc/h is hard to believe, and neither units nor masses are given; {way_out}"
-            )
-        return
-    mass = mean * units.mass * count
-    if not abs(mass / expected - 1) <= FILLED:
-        raise DataError(
-            f"{path}: its {count} particles weigh {mass:.5g} · 10¹⁰ Msun/h, but the matter in a box of {box:g} Mpc/h "
-            f"with Omega_m = {matter:g} weighs {expected:.5g}, {expected / mass:.4g} times as "
-            f"much; a unit was misread, or particles are missing: {way_out}"
-        )
-
-
-def _on_lattice(particles: Particles) -> Particles:
+def _on_lattice(particles: Particles, stated: float | None, shared: bool) -> Particles:
     """Bring particles into the order of their lattice; where there is none, say why and leave them as they are."""
     try:
-        lattice = find_lattice(particles.positions, particles.ids, particles.box_size)
+        lattice = find_lattice(particles.positions, particles.ids, particles.box_size, stated, shared)
     except DataError as error:
         return replace(particles, fault=str(error))
     count = len(particles.ids)

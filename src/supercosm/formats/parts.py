@@ -55,3 +55,19 @@ def all_files(path: Path, files: int) -> list[Path]:
             raise DataError(f"{part} is missing: {path.name} is one of {files} files of a snapshot, and all are needed")
         found.append(part)
     return found
+
+
+def names_of(path: Path, files: int) -> list[Path]:
+    """Return the names of the files of a snapshot that is to be written: snap.hdf5, or snap.0.hdf5 and on."""
+    if files == 1:
+        return [path]
+    suffix = path.suffix if path.suffix in SUFFIXES else ""
+    stem = path.name.removesuffix(suffix)
+    return [path.with_name(f"{stem}.{number}{suffix}") for number in range(files)]
+
+
+def shares(count: int, files: int) -> list[slice]:
+    """Share particles out over files, as evenly as may be; raise DataError where some would have none."""
+    if not 1 <= files <= count:
+        raise DataError(f"{count} particles cannot be written into {files} files; give 1 to {count}")
+    return [slice(number * count // files, (number + 1) * count // files) for number in range(files)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from supercosm.config import Cosmology
 from supercosm.errors import DataError
 from supercosm.files import hdf5_reader, sha256
 from supercosm.formats import bigfolder, gadgetbinary, gadgethdf5, latticefields, parts, swift
 from supercosm.formats.header import Arrays, Header, LengthUnit, check_alike
-from supercosm.lattice import CENTRES
+from supercosm.formats.origin import read_origin
 from supercosm.units import KPC
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
@@ -29,13 +27,19 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class Found:
-    """A snapshot as its files hold it. origin: what this package's own files tell of provenance, cosmology, offset."""
+    """A snapshot as its files hold it.
+
+    origin: what this package's own files tell of provenance, cosmology, offset. left_out: numbers of particles beside
+    dark matter, by type. stated: offset of the lattice that a description states.
+    """
 
     format: str
     paths: list[Path]
     header: Header
     arrays: Arrays
     origin: dict[str, Any]
+    left_out: dict[str, int]
+    stated: float | None = None
 
 
 def read(path: str | Path, length_unit: LengthUnit | None = None) -> Found:
@@ -50,7 +54,12 @@ def read(path: str | Path, length_unit: LengthUnit | None = None) -> Found:
         units = replace(headers[0].units, lengths=KPC if length_unit == "kpc/h" else 1.0, stated=True)
         headers = [replace(header, units=units) for header in headers]
     found = [arrays_of(part, header) for part, header in zip(paths, headers, strict=True)]
-    return Found(name, paths, headers[0], _joined(found, headers), _origin(paths[0]) if name == "gadget-hdf5" else {})
+    origin = read_origin(paths[0]) if name in ("gadget-hdf5", "swift") else {}
+    left_out, stated = origin.pop("left_out", {}) or headers[0].left_out, None
+    if name == "npy":
+        described = latticefields.describe(paths[0])
+        left_out, stated = described.left_out, described.offset
+    return Found(name, paths, headers[0], _joined(found, headers), origin, left_out, stated)
 
 
 def hdf5_parts(path: str | Path) -> tuple[list[Path], list[Header], dict[str, Any]]:
@@ -66,7 +75,7 @@ def hdf5_parts(path: str | Path) -> tuple[list[Path], list[Header], dict[str, An
         )
     headers = [header_of(part) for part in paths]
     check_alike(headers, paths)
-    return paths, headers, _origin(paths[0])
+    return paths, headers, read_origin(paths[0])
 
 
 def files_of(path: str | Path) -> list[Path]:
@@ -134,26 +143,22 @@ def _start(path: Path) -> bytes:
         return file.read(len(HDF5))
 
 
-def _origin(path: Path) -> dict[str, Any]:
-    """Return what this package writes about its own files, checked; nothing of others."""
-    with hdf5_reader(path, "snapshot") as file:
-        found = dict(file["Provenance"].attrs) if "Provenance" in file else {}
-        if "json" not in found:
-            return {}
-        known = {"cosmology": Cosmology.model_validate_json(bytes(found["cosmology"]))} if "cosmology" in found else {}
-        offset = float(found.get("lattice_offset", CENTRES))
-        if not np.isfinite(offset):
-            raise ValueError(f"lattice_offset = {offset}")
-        return {"provenance": dict(json.loads(found["json"])), "offset": offset, **known}
-
-
 def _joined(found: Sequence[Arrays], headers: Sequence[Header]) -> Arrays:
     """Join the particles of all files."""
     if len(found) == 1:
         return found[0]
-    counts = [header.count for header in headers]
-    masses = [arrays.mass for arrays in found]
+    counts = [header.count for header in headers if header.count]
+    full = [arrays for arrays, header in zip(found, headers, strict=True) if header.count]
+    masses = [arrays.mass for arrays in full]
     return Arrays(
-        *(np.concatenate([getattr(arrays, name) for arrays in found]) for name in ("positions", "velocities", "ids")),
+        *(np.concatenate([getattr(arrays, name) for arrays in full]) for name in ("positions", "velocities", "ids")),
         None if None in masses else float(np.average(masses, weights=counts)),
+        sums([arrays.others for arrays in found]),
     )
+
+
+def sums(others: Sequence[dict[int, float | None]]) -> dict[int, float | None]:
+    """Add the masses of other types over all files; None for a type whose masses one of them does not give."""
+    kinds = sorted({kind for part in others for kind in part})
+    weights = {kind: [part[kind] for part in others if kind in part] for kind in kinds}
+    return {kind: None if None in known else float(sum(known)) for kind, known in weights.items()}

@@ -14,7 +14,17 @@ import numpy as np
 
 from supercosm.errors import DataError
 from supercosm.formats import gadgethdf5
-from supercosm.formats.header import Arrays, Header, check, cube, known_cosmology, numbers, positive, units_of
+from supercosm.formats.header import (
+    Arrays,
+    Header,
+    check,
+    cube,
+    known_cosmology,
+    no_particles,
+    numbers,
+    positive,
+    units_of,
+)
 
 WHERE = "the /Header"
 LENGTH, MASS, TIME = "Unit length in cgs (U_L)", "Unit mass in cgs (U_M)", "Unit time in cgs (U_t)"
@@ -28,9 +38,9 @@ def is_swift(file: h5py.File) -> bool:
 
 def read_header(file: h5py.File, path: Path) -> Header:
     """Read the header of one file; raise DataError when something is missing or impossible."""
-    for name in ("Header", "PartType1", *gadgethdf5.COLUMNS):
-        if name not in file:
-            raise DataError(f"{path} is no snapshot of SWIFT: it lacks /{name}")
+    if "Header" not in file:
+        raise DataError(f"{path} is no snapshot of SWIFT: it lacks /Header")
+    gadgethdf5.check_columns(file, file["Header"].attrs, path, "snapshot of SWIFT")
     attributes, cosmology, units = (dict(file[name].attrs) for name in ("Header", "Cosmology", "Units"))
     lacking = [n for n in ("BoxSize", "NumPart_ThisFile", "NumPart_Total") if n not in attributes]
     lacking += [n for n in ("Omega_m", "h", "Scale-factor") if n not in cosmology]
@@ -56,7 +66,10 @@ def read_header(file: h5py.File, path: Path) -> Header:
 
 
 def read_arrays(file: h5py.File, path: Path, header: Header) -> Arrays:
-    """Read the particles of one file, in its units."""
+    """Read the dark matter of one file, in its units."""
+    others = {kind: gadgethdf5.weight(file, header, kind, path) for kind in header.others()}
+    if not header.count:
+        return no_particles(others)
     positions, velocities, ids = (gadgethdf5.column(file, name, path) for name in gadgethdf5.COLUMNS)
     masses = "PartType1/Masses"
     if masses not in file:
@@ -68,6 +81,7 @@ def read_arrays(file: h5py.File, path: Path, header: Header) -> Arrays:
         velocities * np.float32(header.units.velocity * _scaling(file[gadgethdf5.COLUMNS[1]], 0.0, a)),
         ids,
         gadgethdf5.mean_of(gadgethdf5.column(file, masses, path)),
+        others,
     )
 
 
