@@ -2,6 +2,6 @@
 
 from supercosm.formats.header import LengthUnit
 from supercosm.formats.particles import Particles, read_particles
-from supercosm.formats.reading import checksum, files_of, is_hdf5
+from supercosm.formats.reading import MADE_FOR, checksum, files_of, is_hdf5
 
-__all__ = ["LengthUnit", "Particles", "checksum", "files_of", "is_hdf5", "read_particles"]
+__all__ = ["MADE_FOR", "LengthUnit", "Particles", "checksum", "files_of", "is_hdf5", "read_particles"]

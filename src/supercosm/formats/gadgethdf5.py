@@ -79,10 +79,15 @@ def read_arrays(file: h5py.File, path: Path, header: Header) -> Arrays:
     masses = "PartType1/Masses"
     return Arrays(
         positions,
-        velocities * np.float32(velocity_factor(file, header)),
+        scaled(velocities, np.float32(velocity_factor(file, header))),
         ids,
         mean_of(column(file, masses, path)) if header.mass == 0 and masses in file else header.mass or None,
     )
+
+
+def scaled(values: np.ndarray, factor: np.float32) -> np.ndarray:
+    """Multiply by a factor, in place where that keeps the type: these are the largest arrays there are."""
+    return np.multiply(values, factor, out=values) if values.dtype.kind == "f" else values * factor
 
 
 def velocity_factor(file: h5py.File, header: Header) -> float:

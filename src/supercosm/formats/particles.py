@@ -50,7 +50,8 @@ def read_particles(path: str | Path, length_unit: LengthUnit | None = None) -> P
     _check_columns(found, name)
     ids, positions, velocities = _by_id(arrays.ids, arrays.positions, arrays.velocities, name)
     with np.errstate(over="ignore", invalid="ignore"):  # what is no number is told below
-        positions = (positions / lengths(header.units.lengths)).astype(np.float32, copy=False)
+        own = positions if positions.dtype == lengths else None  # a new array only where the type changes
+        positions = np.divide(positions, lengths(header.units.lengths), out=own).astype(np.float32, copy=False)
         velocities = velocities.astype(np.float32, copy=False)
     particles = Particles(
         positions=positions,

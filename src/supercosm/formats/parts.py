@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from pathlib import Path
 
@@ -22,6 +23,35 @@ def first_file(path: Path) -> Path:
     if not found:
         raise DataError(f"there is no snapshot {path}; check the path or run the stage that makes it")
     return found[0]
+
+
+def names_of(output: Path, files: int) -> list[Path]:
+    """Return the names of the files that a snapshot is split into, like name.0.hdf5."""
+    stem = output.name.removesuffix(".hdf5")
+    return [output.with_name(f"{stem}.{number}.hdf5") for number in range(files)]
+
+
+def any_file(path: Path) -> Path:
+    """Return a file of the split snapshot that a path means, the first there is; raise DataError without any."""
+    if path.is_file() or path.is_dir():
+        return first_file(path)
+    found = numbered(path)
+    if not found:
+        name = path.name.removesuffix(".hdf5")
+        raise DataError(f"there is no {path.with_name(name)}.0.hdf5, nor any other file of it; check the path")
+    return found[min(found)]
+
+
+def numbered(output: Path) -> dict[int, Path]:
+    """Return the files that lie where a snapshot of this name is split into several, by their number."""
+    stem = output.name.removesuffix(".hdf5")
+    files = output.parent.glob(f"{glob.escape(stem)}.*.hdf5")
+    return {number: file for file in files if (number := _number(file, stem)) is not None}
+
+
+def _number(file: Path, stem: str) -> int | None:
+    match = PART.fullmatch(file.name)
+    return int(match["number"]) if match and match["stem"] == stem else None
 
 
 def _only(folder: Path, files: list[Path]) -> Path:

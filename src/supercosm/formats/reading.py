@@ -21,6 +21,7 @@ from supercosm.lattice import CENTRES
 from supercosm.units import KPC
 
 HDF5 = b"\x89HDF\r\n\x1a\n"
+MADE_FOR = "made_for"  # attribute of /Provenance in files of a snapshot of several: what they all are made of
 KNOWN = (
     "HDF5 of Gadget-2, -3, -4, AREPO and SWIFT, Gadget's binary formats 1 and 2, BigFile folders of MP-Gadget, and "
     ".npy fields with a description in YAML"
@@ -50,7 +51,7 @@ def read(path: str | Path, length_unit: LengthUnit | None = None) -> Found:
         units = replace(headers[0].units, lengths=KPC if length_unit == "kpc/h" else 1.0, stated=True)
         headers = [replace(header, units=units) for header in headers]
     found = [arrays_of(part, header) for part, header in zip(paths, headers, strict=True)]
-    return Found(name, paths, headers[0], _joined(found, headers), _origin(paths[0]) if name == "gadget-hdf5" else {})
+    return Found(name, paths, headers[0], _joined(found, headers), _origin(paths) if name == "gadget-hdf5" else {})
 
 
 def files_of(path: str | Path) -> list[Path]:
@@ -118,8 +119,28 @@ def _start(path: Path) -> bytes:
         return file.read(len(HDF5))
 
 
-def _origin(path: Path) -> dict[str, Any]:
+def made_for(path: Path) -> dict[str, Any] | None:
+    """Return what a file of a snapshot of several, written by this package, was made of; None for any other file."""
+    with hdf5_reader(path, "snapshot") as file:
+        found = file["Provenance"].attrs.get(MADE_FOR) if "Provenance" in file else None
+        return None if found is None else dict(json.loads(bytes(found)))
+
+
+def check_same_origin(paths: Sequence[Path]) -> None:
+    """Raise DataError unless all files of a snapshot were made of the same, by this package."""
+    first = made_for(paths[0])
+    for path in paths[1:]:
+        if made_for(path) != first:
+            raise DataError(
+                f"{path} was made of another snapshot, model or set of options than {paths[0]}; remove the files that "
+                "do not belong there, and make them again"
+            )
+
+
+def _origin(paths: Sequence[Path]) -> dict[str, Any]:
     """Return what this package writes about its own files, checked; nothing of others."""
+    check_same_origin(paths)
+    path = paths[0]
     with hdf5_reader(path, "snapshot") as file:
         found = dict(file["Provenance"].attrs) if "Provenance" in file else {}
         if "json" not in found:
