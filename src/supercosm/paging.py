@@ -6,7 +6,11 @@ job. So every now and then it is asked to store and to forget.
 
 from __future__ import annotations
 
+import fcntl
 import os
+import shutil
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,33 @@ class Written:
         if self._bytes >= FLUSH:
             let_go(self._descriptor)
             self._bytes = 0
+
+
+class Scratch:
+    """A folder for temporary files, removed when it is closed, or, where its process was killed, by the next one.
+
+    A lock tells which folders are in use: it ends with the process that holds it.
+    """
+
+    PREFIX, LOCK = "supercosm-", ".lock"
+
+    def __init__(self) -> None:
+        """Make a folder where the system keeps temporary files, and remove those that nobody uses any more."""
+        for left in Path(tempfile.gettempdir()).glob(f"{self.PREFIX}*/{self.LOCK}"):
+            with suppress(OSError), open(left, "r+b") as lock:  # in use, or another user's
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left.parent, ignore_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix=self.PREFIX)
+        self.path = Path(self._folder.name)
+        new = self.path / f"{self.LOCK}.new"
+        self._lock = open(new, "w+b")  # noqa: SIM115 - held as long as the folder is there
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        new.rename(self.path / self.LOCK)  # locked before others see it
+
+    def close(self) -> None:
+        """Remove the folder."""
+        self._folder.cleanup()
+        self._lock.close()
 
 
 class ScratchFile:

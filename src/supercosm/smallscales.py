@@ -6,7 +6,6 @@ and transformed along x, and kept on disk; planes in x are then transformed alon
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import torch
 from supercosm.config import Cosmology
 from supercosm.initial import Phases, displacement_modes, overdensity_modes
 from supercosm.mesh import wave_numbers
-from supercosm.paging import ScratchFile, reserve
+from supercosm.paging import Scratch, ScratchFile, reserve
+from supercosm.stopping import stop_if_asked
 
 BLOCK = 1 << 21  # modes made at once: 300 MB
 
@@ -46,8 +46,8 @@ class SmallScales:
         self._kept = range(self.cells) if kept is None else kept
         self._place = {plane: place for place, plane in enumerate(self._kept)}
         self._plane = self.cells * half * np.dtype(np.complex64).itemsize  # bytes of one: its cells need less
-        self._scratch = tempfile.TemporaryDirectory(prefix="supercosm-")
-        self._file = ScratchFile(Path(self._scratch.name) / "modes", self.channels * len(self._kept) * self._plane)
+        self._scratch = Scratch()
+        self._file = ScratchFile(self._scratch.path / "modes", self.channels * len(self._kept) * self._plane)
         make = overdensity_modes if overdensity else displacement_modes
         self._make_lines(lambda wave: make(phases, cosmology, box_size, self.cells, wave, low), growth, half)
         self._make_planes(half)
@@ -73,7 +73,7 @@ class SmallScales:
     def close(self) -> None:
         """Give the scratch space back."""
         self._file.close()
-        self._scratch.cleanup()
+        self._scratch.close()
 
     def _start(self, channel: int, plane: int) -> int:
         """Return the byte at which a plane begins."""
@@ -84,6 +84,7 @@ class SmallScales:
         kx, ky, kz = wave_numbers(self.cells)
         rows = max(1, BLOCK // (self.cells * half))
         for first in range(0, self.cells, rows):
+            stop_if_asked()
             offset = first * half * np.dtype(np.complex64).itemsize
             for channel, modes in enumerate(make((kx, ky[:, first : first + rows], kz))):
                 lines = torch.fft.ifft(modes * growth, dim=0, norm="forward").numpy()
