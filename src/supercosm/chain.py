@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import torch
 
 from supercosm.baselines import Baseline
-from supercosm.choices import Options, check_consistency, choose_phases, choose_tile
+from supercosm.choices import Options, check_consistency, choose_phases, choose_shape, choose_tile
 from supercosm.errors import ConfigurationError, SupercosmError
 from supercosm.journal import Journal
 from supercosm.metering import Cost
@@ -41,6 +41,7 @@ class Chain:
         check_snapshot(low)
         side = low.side
         for number, model in enumerate(models):
+            self.last = side  # particles per side that the last model is given
             with self._named(number):
                 self._check(number, side)
             side *= _factor(model)
@@ -53,12 +54,17 @@ class Chain:
         found = [model.device for model in self.models if not isinstance(model, Baseline)]
         return found[0] if found else torch.device("cpu")
 
+    def cut(self, files: int) -> None:
+        """Choose tiles for slabs along x, one for each file; raise ConfigurationError where there are none."""
+        self.options = replace(self.options, shape=choose_shape(self.last, self.models[-1], self.options, files))
+
     def sampler(self, seed: int, notes: Notes | None = None) -> Sampler:
         """Apply all models but the last; return what makes the sample of this seed with that one."""
         snapshot, options = self.low, replace(self.options, seed=seed)
         for number, model in enumerate(self.models):
             journal = None if notes is None else Journal(notes[0] / str(number), notes[1])
-            sampler = Sampler(snapshot, model, options, Link(number, self.low, journal))
+            own = options if number + 1 == len(self.models) else replace(options, shape=None)
+            sampler = Sampler(snapshot, model, own, Link(number, self.low, journal))
             if number + 1 < len(self.models):
                 snapshot = sampler.snapshot_of(silent)
                 self._voice_doubts(number + 1, snapshot)

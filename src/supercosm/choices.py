@@ -14,6 +14,7 @@ from supercosm.snapshot import Snapshot
 
 PhaseChoice = Literal["none", "known", "drawn"]
 
+CELLS = 4_000_000  # of a tile with its halo, in files of big boxes: some 1.2 GB
 TILE = 16  # low-resolution cells per side where nobody says otherwise: a few hundred MB
 
 
@@ -25,7 +26,8 @@ class Options:
     (from `seed`), "none"; None picks what the model was made for. tile: side of the tiles in low-resolution
     cells, a divisor of the snapshot's side; None: about 16, so that memory does not grow with the box.
     override: apply a model outside what it was trained on. consistency: modes below this fraction of the low run's
-    Nyquist frequency stay those of the low run; None: they are what the model makes of them.
+    Nyquist frequency stay those of the low run; None: they are what the model makes of them. shape: thickness along x
+    and side along y and z of the last model's tiles, where they are no cubes (see `supercosm.slabs`).
     """
 
     phases: PhaseChoice | None = None
@@ -34,6 +36,7 @@ class Options:
     device: str = "auto"
     override: bool = False
     consistency: float | None = None
+    shape: tuple[int, int] | None = None
 
 
 def choose_phases(snapshot: Snapshot, model: Model | Baseline, options: Options) -> Phases | None:
@@ -92,3 +95,39 @@ def choose_tile(low: int, model: Model | Baseline, options: Options) -> tuple[in
     if fault:
         raise ConfigurationError(fault)
     return tile, halo
+
+
+def choose_shape(low: int, model: Model | Baseline, options: Options, files: int) -> tuple[int, int]:
+    """Return thickness along x and side along y and z of the tiles that `files` slabs of a box consist of.
+
+    They are tiles of the side asked for, thinner where a slab is; where none is asked for, those that waste least on
+    halos in bounded memory. Raises ConfigurationError where a box cannot be cut so, or holds no particles.
+    """
+    settings = None if isinstance(model, Baseline) else model.card.settings
+    if settings is not None and settings.fields == "density":
+        raise ConfigurationError("this model makes a density, which is one small file: leave out --files")
+    factor = model.factor if settings is None else model.card.factor
+    step, halo = (1, 0) if settings is None else settings.tiling(factor)
+
+    def suits(size: int) -> bool:
+        return size == low or (size % step == 0 and size >= halo)
+
+    def waste(shape: tuple[int, int]) -> tuple[bool, float]:
+        spans = [size if size == low else size + 2 * halo for size in shape]
+        cells = spans[0] * spans[1] ** 2
+        too_large = cells * factor**3 > CELLS
+        return too_large, cells if too_large else cells / (shape[0] * shape[1] ** 2)
+
+    fits = [n for n in range(1, low + 1) if low % n == 0 and suits(low // n)]
+    if files not in fits:
+        raise ConfigurationError(
+            f"a box of {low} low-resolution cells per side cannot be cut into {files} files for this model: each must "
+            f"be a whole number of cells thick, a multiple of {step} and no thinner than the halo of {halo}; possible "
+            f"are {', '.join(map(str, fits))}"
+        )
+    slab = low // files
+    sides = [t for t in range(1, low + 1) if low % t == 0 and suits(t)] if options.tile is None else [options.tile]
+    depths = [d for d in range(1, slab + 1) if slab % d == 0 and suits(d)]
+    if options.tile is not None:
+        depths = [max((d for d in depths if d <= options.tile), default=depths[0])]
+    return min(((d, t) for d in depths for t in sides), key=waste)

@@ -12,11 +12,11 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from supercosm import choosing, classifying, compressing, converting, judging, recording
+from supercosm import choosing, classifying, compressing, converting, judging, recording, splitting
 from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, LostError, StoppedError, SupercosmError
 from supercosm.launching import LOST, guard, launch
-from supercosm.options import Cost, Files, Json, Output
+from supercosm.options import Cost, Files, Json, Output, SlabFiles, SlabNumber
 from supercosm.stopping import EXIT_CODE
 from supercosm.threads import two_threads_at_least
 
@@ -132,6 +132,8 @@ def superresolve(
         float | None, typer.Option(help="Keep the low run's modes below this fraction of its Nyquist frequency.")
     ] = None,
     checkpoints: Annotated[Path | None, typer.Option(help="Folder that a killed run resumes from.")] = None,
+    files: SlabFiles = None,
+    part: SlabNumber = None,
     cost: Cost = None,
     config: Files = None,
     settings: Json = None,
@@ -152,7 +154,10 @@ def superresolve(
     )
     factor = factor or (checked.simulation.factor if configured else None)
     sources = [name if name in BASELINES else Path(name) for name in model]
-    superresolve_file(snapshot, output, sources, options, factor, cost, checkpoints)
+    if files is None and part is None:
+        superresolve_file(snapshot, output, sources, options, factor, cost, checkpoints)
+    else:
+        splitting.superresolve(snapshot, output, sources, options, (files, part), (factor, cost, checkpoints))
 
 
 @app.command()
@@ -215,6 +220,7 @@ for command in (choosing.families, choosing.evaluations):
     app.command()(command)
 
 app.command()(converting.convert)
+app.command()(splitting.join)
 
 for command in (recording.inspect, recording.reproduce, recording.compare_runs, recording.export):
     app.command()(command)

@@ -35,8 +35,8 @@ def describe(displacement: np.ndarray, velocity: np.ndarray, box_size: float) ->
 
 
 def _convergence(field: np.ndarray, cell: float) -> torch.Tensor:
-    components = torch.as_tensor(np.asarray(field, np.float32)).double()
-    return -sum(four_point_gradient(components[axis], cell, axis) for axis in range(3))
+    components = torch.as_tensor(np.asarray(field, np.float32))
+    return -sum(four_point_gradient(components[axis].double(), cell, axis) for axis in range(3))
 
 
 def unusual(found: Mapping[str, float], known: Sequence[Mapping[str, float]]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 import h5py
 
 from supercosm.errors import DataError, SupercosmError
+from supercosm.paging import Written
 
 METADATA = "v110"  # HDF5's format with checksums on attributes and structure too; fletcher32 guards the data
 # h5py has no error class of its own: a flipped bit can surface as any of these
@@ -63,6 +64,7 @@ class _Output:
     def __init__(self, path: Path) -> None:
         self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by the writer
         self._error: OSError | None = None
+        self._written = Written(self._file.fileno())
         self.read, self.readinto = self._file.read, self._file.readinto
         self.seek, self.tell, self.close = self._file.seek, self._file.tell, self._file.close
 
@@ -84,8 +86,10 @@ class _Output:
             raise self._error
 
     def _write_all(self, rest: memoryview) -> None:
+        count = len(rest)
         while rest:
             rest = rest[self._file.write(rest) :]
+        self._written.add(count)
 
     def _try(self, action: Callable[[Any], Any], value: Any) -> None:
         if self._error is None:

@@ -14,4 +14,8 @@ Files = Annotated[
 Json = Annotated[str | None, typer.Option("--settings", help="JSON merged on top of the configuration files.")]
 Output = Annotated[Path, typer.Option("--output", help="Where to write.")]
 Cost = Annotated[Path | None, typer.Option("--cost", help="JSON file for the time and memory that it took.")]
+SlabFiles = Annotated[
+    int | None, typer.Option("--files", min=1, help="Write as many files, slabs of the box; those there are skipped.")
+]
+SlabNumber = Annotated[int | None, typer.Option("--part", min=0, help="Make only this one of the files, from 0 on.")]
 Machine = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

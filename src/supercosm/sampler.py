@@ -7,7 +7,7 @@ whole box is periodic, and noise and small-scale modes are functions of the plac
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -30,13 +30,12 @@ from supercosm.model import Model
 from supercosm.noise import key_of
 from supercosm.pairs import check_lattice
 from supercosm.provenance import provenance
+from supercosm.rows import Tick, strips
 from supercosm.schemes import Region
 from supercosm.smallscales import SmallScales
-from supercosm.snapshot import Snapshot, from_lattice
+from supercosm.snapshot import Snapshot, from_lattice, outline
 from supercosm.states import States
 from supercosm.told import numbers, units
-
-Tick = Callable[[], None]
 
 LINK = 5  # stream of the white noise that further models of a chain draw, beside that of the first
 
@@ -69,8 +68,12 @@ class Sampler:
         self.units = (1.0, 1.0) if self.baseline else units(self.settings, snapshot)
         self.phases = choose_phases(self.origin, model, options)
         self.tile, halo = choose_tile(self.low, model, options)
-        self.periodic = self.dimensions == 2 or self.tile == self.low  # what the network sees is the whole box
-        self.halo = 0 if self.periodic else halo
+        self.depth = self.tile  # of a tile along x; it is as wide as `tile` along y and z
+        if options.shape is not None:
+            self.depth, self.tile = options.shape
+        # what the network sees is the whole box, or all of it but along x, where a halo covers what padding does
+        self.periodic = self.dimensions == 2 or self.tile == self.low
+        self.halos = (0 if self.depth == self.low else halo, 0 if self.periodic else halo)  # along x, along y and z
         self.consistency = None if self.baseline else options.consistency  # baselines add no large scales
 
     @property
@@ -81,7 +84,12 @@ class Sampler:
     @property
     def work(self) -> int:
         """Number of evaluations of tiles, or of projected slabs, for one sample."""
-        return self.passes * (self.slab_count if self.dimensions == 2 else (self.low // self.tile) ** 3)
+        return self.passes * (self.slab_count if self.dimensions == 2 else self.low // self.depth * self.row_work)
+
+    @property
+    def row_work(self) -> int:
+        """Number of tiles in a row."""
+        return (self.low // self.tile) ** 2
 
     @property
     def slab_count(self) -> int:
@@ -98,6 +106,7 @@ class Sampler:
                 "sample_seed": self.options.seed,
                 "tile": self.tile,
                 "consistency": self.consistency,
+                **({} if self.depth == self.tile else {"depth": self.depth}),
             },
             model=self.model.name if self.baseline else self.model.card.name,
             weights=None if self.baseline else self.model.card.weights_sha256,
@@ -134,11 +143,11 @@ class Sampler:
         Channels: displacement [Mpc/h] and velocity [km/s], or log density. With a journal, or with large scales to
         keep, the last pass, too, goes to disk first.
         """
-        low, last = self._low_fields(), self.passes - 1
+        low, last = self.low_fields(), self.passes - 1
         kept = self.journal is not None or self.consistency is not None
         widths = [0 if self.baseline else self.scheme.width] * last + [len(low) * kept]
-        with self._modes() as modes, closing(States(widths, (self.high,) * 3, self.journal)) as states:
-            for number, x in itertools.product(range(self.passes), range(0, self.low, self.tile)):
+        with self.modes() as modes, closing(States(widths, (self.high,) * 3, self.journal)) as states:
+            for number, x in itertools.product(range(self.passes), range(0, self.low, self.depth)):
                 first = x * self.factor
                 if states.has(number, first):
                     self._skip(tick)
@@ -152,12 +161,12 @@ class Sampler:
                 yield from self._finished(low, states)
 
     def _skip(self, tick: Tick) -> None:
-        for _ in range((self.low // self.tile) ** 2):
+        for _ in range(self.row_work):
             tick()
 
     def _finished(self, low: Tensor, states: States) -> Iterator[tuple[int, np.ndarray]]:
         """Yield what the last pass has made, without what it added to the large scales that are to be kept."""
-        last, planes = self.passes - 1, self.tile * self.factor
+        last, planes = self.passes - 1, self.depth * self.factor
         added = None
         if self.consistency is not None:
             low = self._physical(low[None])[0]
@@ -171,38 +180,17 @@ class Sampler:
     ) -> np.ndarray:
         """Make one pass over a row of tiles: the next state, or the fields after the last pass."""
         number, x = place
-        tile, halo, side = self.tile * self.factor, self.halo * self.factor, self.high
-        span = tile + 2 * halo
-        planes = None if modes is None else modes.planes(x * self.factor - halo, span)
-        carried = None if number == 0 else states.planes(number - 1, x * self.factor - halo, span)
+        first, span = (x - self.halos[0]) * self.factor, (self.depth + 2 * self.halos[0]) * self.factor
+        carried = None if number == 0 else states.planes(number - 1, first, span)
         channels = len(low) if number == self.passes - 1 else self.scheme.width
-        out = np.empty((channels, tile, side, side), np.float32)
-        inner = slice(halo, halo + tile)
-        along_x = self._interpolate(low, 0, x)
-        for y in range(0, self.low, self.tile):
-            along_xy = self._interpolate(along_x, 1, y)
-            for z in range(0, self.low, self.tile):
-                first = tuple(i * self.factor - halo for i in (x, y, z))
-                region = self._interpolate(along_xy, 2, z)[None].to(self.device)
-                small, state = (
-                    None if field is None else _cut(field, first[1:], span)[None].to(self.device)
-                    for field in (planes, carried)
-                )
-                fields = self._apply(number, region, (small, state), first)[0, :, inner, inner, inner]
-                ends = (
-                    slice(y * self.factor, y * self.factor + tile),
-                    slice(z * self.factor, z * self.factor + tile),
-                )
-                out[:, :, ends[0], ends[1]] = fields.cpu().numpy()
-                tick()
+        out = np.empty((channels, self.depth * self.factor, self.high, self.high), np.float32)
+        for y, strip in strips(self, (low, modes, carried), place, self._apply, tick):
+            out[:, :, y : y + strip.shape[2]] = strip
         return out
 
-    def _interpolate(self, field: Tensor, axis: int, start: int) -> Tensor:
-        """Up-sample one axis to a tile with its halo and one border cell."""
-        span = (self.tile + 2 * self.halo) * self.factor + 2
-        first = (start - self.halo) * self.factor - 1
-        matrix = interpolation_matrix(self.low, self.high, first, span)
-        return torch.movedim(torch.tensordot(field, matrix, dims=([1 + axis], [1])), -1, 1 + axis)
+    def strips(self, low: Tensor, modes: SmallScales | None, x: int, tick: Tick) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (first y, fields (6, planes, rows, n)) of the row of tiles at x [low cells] of a model of one pass."""
+        return strips(self, (low, modes, None), (0, x), self._apply, tick)
 
     @torch.no_grad()
     def _apply(
@@ -255,36 +243,37 @@ class Sampler:
         """Return the small-scale linear overdensity, averaged through each slab along z: (slabs, n, n)."""
         if self.phases is None:
             return None
-        with self._modes() as modes:
+        with self.modes() as modes:
             shape = (self.high, count, self.high // count)
             planes = [modes.planes(x, 1)[0, 0].view(shape).mean(-1) for x in range(self.high)]
         return torch.stack(planes).permute(2, 0, 1).contiguous()
 
-    def _low_fields(self) -> Tensor:
+    def low_fields(self) -> Tensor:
         """Return displacement and velocity (6, n, n, n), at points to be up-sampled, or log density (1, n, n, n)."""
-        low = self.snapshot
+        low, n = self.snapshot, self.low
         if self.density:
-            return torch.from_numpy(log_density(paint(low.positions, low.box_size, self.low).numpy()))[None]
-        vectors = zip((low.displacement(), low.velocity()), self.units, strict=True)
-        fields = torch.from_numpy(np.concatenate([field / unit for field, unit in vectors]))
-        return recentred(fields, self.factor, low.offset)
+            return torch.from_numpy(log_density(paint(low.positions, low.box_size, n).numpy()))[None]
+        fields = np.empty((6, n, n, n), np.float32)
+        fields[:3] = low.displacement()
+        fields[3:] = low.velocity()
+        for vectors, unit in zip((fields[:3], fields[3:]), self.units, strict=True):
+            vectors /= unit
+        return recentred(torch.from_numpy(fields), self.factor, low.offset)
 
-    def _modes(self) -> Any:
-        """Open the small-scale modes, or nothing."""
+    def forget_particles(self) -> None:
+        """Let go of the particles of the low run, when its fields are all that is needed from now on."""
+        self.snapshot, self.origin = outline(self.snapshot), outline(self.origin)
+
+    def modes(self, kept: Sequence[int] | None = None) -> Any:
+        """Open the small-scale modes, or nothing; kept: planes along x that are needed, all where nothing is said."""
         if self.phases is None:
             return nullcontext()
         low = self.snapshot
         cosmology = low.cosmology if self.baseline else self.model.likely_cosmology(self.origin)  # it shaped the power
         D = growth(cosmology, low.scale_factor).D / self.units[0]
         sides = (self.low, self.high)
-        return closing(SmallScales(self.phases, cosmology, low.box_size, sides, growth=D, overdensity=self.density))
-
-
-def _cut(planes: Tensor, first: tuple[int, ...], span: int) -> Tensor:
-    """Cut `span` cells along y and z from periodic planes (c, x, n, n)."""
-    side = planes.shape[-1]
-    y, z = (torch.arange(start, start + span) % side for start in first)
-    return planes[:, :, y][..., z]
+        more = {"growth": D, "overdensity": self.density, "kept": kept}
+        return closing(SmallScales(self.phases, cosmology, low.box_size, sides, **more))
 
 
 def check_snapshot(snapshot: Snapshot) -> None:

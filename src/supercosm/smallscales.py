@@ -1,13 +1,12 @@
 """The small-scale linear modes of a big lattice, without ever holding the whole lattice in memory.
 
 The modes are functions of the wave vector, so the three-dimensional transform splits: blocks in k_y are made
-and transformed along x, and kept on disk; slabs in x are then read and transformed along y and z.
+and transformed along x, and kept on disk; planes in x are then transformed along y and z, each in its place.
 """
 
 from __future__ import annotations
 
-import os
-import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,10 @@ import torch
 from supercosm.config import Cosmology
 from supercosm.initial import Phases, displacement_modes, overdensity_modes
 from supercosm.mesh import wave_numbers
+from supercosm.paging import Scratch, ScratchFile, reserve
+from supercosm.stopping import stop_if_asked
 
-BLOCK = 1 << 22  # modes made at once
+BLOCK = 1 << 21  # modes made at once: 300 MB
 
 
 class SmallScales:
@@ -32,48 +33,80 @@ class SmallScales:
         *,
         growth: float,
         overdensity: bool = False,
+        kept: Sequence[int] | None = None,
     ) -> None:
-        """Make the modes between lattices of `sides` (low, high) at growth D, in scratch space on disk."""
+        """Make the modes between lattices of `sides` (low, high) at growth D, in scratch space on disk.
+
+        kept: lattice planes along x that are needed, each once; all of them where nothing is said. The space is
+        4 bytes a channel and cell of these planes.
+        """
         low, self.cells = sides
-        self._scratch = tempfile.TemporaryDirectory(prefix="supercosm-")
-        make = overdensity_modes if overdensity else displacement_modes
-        self.channels = 1 if overdensity else 3
         half = self.cells // 2 + 1  # of a real field, whose other modes are the conjugates
-        shape = (self.channels, self.cells, self.cells, half)
-        self._modes = scratch_array(Path(self._scratch.name) / "modes", shape, np.complex64)
-        kx, ky, kz = wave_numbers(self.cells)
-        rows = max(1, BLOCK // (self.cells * half))
-        for first in range(0, self.cells, rows):
-            block = slice(first, first + rows)
-            wave = (kx, ky[:, block], kz)
-            for channel, modes in enumerate(make(phases, cosmology, box_size, self.cells, wave, low)):
-                lines = torch.fft.ifft(modes * growth, dim=0, norm="forward")
-                self._modes[channel, :, block] = lines.numpy()
+        self.channels = 1 if overdensity else 3
+        self._kept = range(self.cells) if kept is None else kept
+        self._place = {plane: place for place, plane in enumerate(self._kept)}
+        self._plane = self.cells * half * np.dtype(np.complex64).itemsize  # bytes of one: its cells need less
+        self._scratch = Scratch()
+        self._file = ScratchFile(self._scratch.path / "modes", self.channels * len(self._kept) * self._plane)
+        make = overdensity_modes if overdensity else displacement_modes
+        self._make_lines(lambda wave: make(phases, cosmology, box_size, self.cells, wave, low), growth, half)
+        self._make_planes(half)
+
+    def window(self, first: int, count: int, row: int, rows: int) -> torch.Tensor:
+        """Return rows row…row+rows of planes first…first+count, both periodic: (channels, count, rows, n) float32."""
+        n, size = self.cells, np.dtype(np.float32).itemsize
+        out = np.empty((self.channels, count, rows, n), np.float32)
+        for channel in range(self.channels):
+            for position in range(count):
+                start, done = self._start(channel, (first + position) % n), 0
+                while done < rows:
+                    at = (row + done) % n
+                    some = min(rows - done, n - at)
+                    self._file.read(start + at * n * size, out[channel, position, done : done + some])
+                    done += some
+        return torch.from_numpy(out)
 
     def planes(self, first: int, count: int) -> torch.Tensor:
         """Return lattice planes first…first+count along x, periodic: (channels, count, n, n) float32."""
-        index = np.arange(first, first + count) % self.cells
-        out = torch.empty(self.channels, count, self.cells, self.cells)
-        for position, plane in enumerate(index):
-            modes = torch.from_numpy(self._modes[:, plane].copy())
-            out[:, position] = torch.fft.irfft2(modes, s=(self.cells, self.cells), norm="forward")
-        return out
+        return self.window(first, count, 0, self.cells)
 
     def close(self) -> None:
         """Give the scratch space back."""
-        del self._modes
-        self._scratch.cleanup()
+        self._file.close()
+        self._scratch.close()
+
+    def _start(self, channel: int, plane: int) -> int:
+        """Return the byte at which a plane begins."""
+        return (channel * len(self._kept) + self._place[plane]) * self._plane
+
+    def _make_lines(self, make: Callable, growth: float, half: int) -> None:
+        """Write the planes as functions of k_y and k_z, block by block in k_y."""
+        kx, ky, kz = wave_numbers(self.cells)
+        rows = max(1, BLOCK // (self.cells * half))
+        for first in range(0, self.cells, rows):
+            stop_if_asked()
+            offset = first * half * np.dtype(np.complex64).itemsize
+            for channel, modes in enumerate(make((kx, ky[:, first : first + rows], kz))):
+                lines = torch.fft.ifft(modes * growth, dim=0, norm="forward").numpy()
+                for plane in self._kept:
+                    self._file.write(self._start(channel, plane) + offset, lines[plane])
+
+    def _make_planes(self, half: int) -> None:
+        """Transform every plane to a function of y and z, which takes its place."""
+        modes = np.empty((self.channels, self.cells, half), np.complex64)
+        for plane in self._kept:
+            for channel in range(self.channels):
+                self._file.read(self._start(channel, plane), modes[channel])
+            cells = torch.fft.irfft2(torch.from_numpy(modes), s=(self.cells,) * 2, norm="forward").numpy()
+            for channel in range(self.channels):
+                self._file.write(self._start(channel, plane), cells[channel])
 
 
 def scratch_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.memmap:
     """Map a new file of an array; its space is taken at once: a full disk is an error now, no crash later."""
     with open(path, "wb") as file:
-        size = int(np.prod(shape)) * np.dtype(kind).itemsize
         try:
-            if hasattr(os, "posix_fallocate"):  # macOS lacks it
-                os.posix_fallocate(file.fileno(), 0, size)
-            else:
-                file.truncate(size)
+            reserve(file, int(np.prod(shape)) * np.dtype(kind).itemsize)
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(path)) from None
     return np.memmap(path, kind, "r+", shape=shape)

@@ -5,10 +5,12 @@ Simulated, super-resolved and foreign data are all snapshots, so all are measure
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import h5py
@@ -18,7 +20,7 @@ from supercosm.config import Cosmology
 from supercosm.errors import DataError
 from supercosm.files import hdf5_writer
 from supercosm.formats import LengthUnit, read_particles
-from supercosm.formats.origin import write_origin
+from supercosm.formats.origin import GROUP, MADE_FOR, write_origin
 from supercosm.formats.parts import names_of, shares
 from supercosm.lattice import CENTRES, side_of
 from supercosm.units import CRITICAL_DENSITY, KPC
@@ -82,19 +84,25 @@ class Snapshot:
 
     def displacement(self) -> np.ndarray:
         """Position − lattice point, wrapped to (−L/2, L/2]: (3, n, n, n) float32 [Mpc/h]."""
-        n, box = self.side, self.box_size
-        lattice = ((np.arange(n) + self.offset) * box / n).astype(np.float32)
-        moved = self.positions.reshape(n, n, n, 3).copy()
-        for axis in range(3):
+        n, box = self.side, np.float32(self.box_size)
+        lattice = ((np.arange(n) + self.offset) * self.box_size / n).astype(np.float32)
+        found = np.empty((3, n, n, n), np.float32)
+        for axis, moved in enumerate(found):  # one at a time, for temporary arrays are large
             shape = [n if a == axis else 1 for a in range(3)]
-            moved[..., axis] -= lattice.reshape(shape)
-        moved -= np.float32(box) * np.ceil(moved / np.float32(box) - np.float32(0.5))
-        return np.ascontiguousarray(np.moveaxis(moved, -1, 0))
+            np.subtract(self.positions[:, axis].reshape(n, n, n), lattice.reshape(shape), out=moved)
+            moved -= box * np.ceil(moved / box - np.float32(0.5))
+        return found
 
     def velocity(self) -> np.ndarray:
         """Peculiar velocity on the Lagrangian lattice: (3, n, n, n) float32 [km/s]."""
         n = self.side
         return np.ascontiguousarray(np.moveaxis(self.velocities.reshape(n, n, n, 3), -1, 0))
+
+
+def outline(snapshot: Snapshot) -> SimpleNamespace:
+    """Return what there is to a snapshot beside its particles, as attributes of the same names."""
+    kept = ("side", "box_size", "scale_factor", "cosmology", "provenance", "offset", "left_out")
+    return SimpleNamespace(**{name: getattr(snapshot, name) for name in kept})
 
 
 def is_foreign(provenance: dict[str, Any]) -> bool:
@@ -117,11 +125,16 @@ def from_lattice(
     )
 
 
-def lattice_positions(displacement: np.ndarray, box_size: float, first: int = 0, offset: float = CENTRES) -> np.ndarray:
-    """Turn displacements (3, m, n, n) of lattice planes first…first+m into positions (m n², 3) [Mpc/h]."""
-    _, m, n, _ = displacement.shape
-    starts = (first, 0, 0)
-    positions = np.empty((m, n, n, 3), np.float32)
+def lattice_positions(
+    displacement: np.ndarray, box_size: float, first: int = 0, offset: float = CENTRES, row: int = 0
+) -> np.ndarray:
+    """Turn displacements (3, m, r, n) of lattice planes first…first+m into positions (m r n, 3) [Mpc/h].
+
+    They are rows row…row+r along y of these planes: all of them, unless the field says otherwise.
+    """
+    n = displacement.shape[-1]
+    starts = (first, row, 0)
+    positions = np.empty((*displacement.shape[1:], 3), np.float32)
     for axis in range(3):
         length = displacement.shape[1 + axis]
         lattice = (np.arange(starts[axis], starts[axis] + length) + offset) * (box_size / n)
@@ -134,28 +147,39 @@ def lattice_positions(displacement: np.ndarray, box_size: float, first: int = 0,
 def write_snapshot(path: str | Path, snapshot: Snapshot, files: int = 1) -> None:
     """Write a snapshot as Gadget-style HDF5, every file whole or not at all; several get numbers before the suffix."""
     total = len(snapshot.ids)
-    for name, part in zip(names_of(Path(path), files), shares(total, files), strict=True):
-        with snapshot_writer(name, snapshot, part.stop - part.start, (total, files)) as write:
-            write(0, snapshot.positions[part], snapshot.velocities[part], snapshot.ids[part])
+    for number, (name, share) in enumerate(zip(names_of(Path(path), files), shares(total, files), strict=True)):
+        part = Part(number, files, total, snapshot.provenance) if files > 1 else None
+        with snapshot_writer(name, snapshot, share.stop - share.start, part) as write:
+            write(0, snapshot.positions[share], snapshot.velocities[share], snapshot.ids[share])
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a snapshot of several: its number from 0 on, how many there are, and what they all are made of.
+
+    total: particles in all files. made_for: plain JSON values, by which files of different origin are told apart.
+    """
+
+    number: int
+    files: int
+    total: int
+    made_for: dict[str, Any]
 
 
 @contextmanager
-def snapshot_writer(path: str | Path, like: Any, count: int, share: tuple[int, int] | None = None) -> Iterator[Any]:
+def snapshot_writer(path: str | Path, like: Any, count: int, part: Part | None = None) -> Iterator[Any]:
     """Open a snapshot of `count` particles to write in slabs; it appears under its name when all are written.
 
-    `like` carries box_size [Mpc/h], scale_factor, cosmology, provenance and offset. share: particles in all files, and
-    number of files, where this is one of several. Yields `write(start, positions, velocities, ids)` with positions in
-    Mpc/h and velocities in km/s.
+    `like` carries box_size [Mpc/h], scale_factor, cosmology, provenance and offset. part: the file is one of several,
+    and holds `count` of the particles. Yields `write(start, positions, velocities, ids)` with positions in Mpc/h and
+    velocities in km/s; start counts the particles of this file.
     """
     with hdf5_writer(path) as file:
-        _write_header(file, like, count, *(share or (count, 1)))
-        group = file.create_group("PartType1")
-        chunk = min(count, CHUNK)
-        sets = {
-            "Coordinates": group.create_dataset("Coordinates", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True),
-            "Velocities": group.create_dataset("Velocities", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True),
-            "ParticleIDs": group.create_dataset("ParticleIDs", (count,), "u8", chunks=(chunk,), fletcher32=True),
-        }
+        total, files = (count, 1) if part is None else (part.total, part.files)
+        _write_header(file, like, (count, total, files))
+        if part is not None:
+            file[GROUP].attrs[MADE_FOR] = np.bytes_(json.dumps(part.made_for, sort_keys=True))
+        sets = particle_sets(file, count)
         root_a = np.float32(np.sqrt(like.scale_factor))
         written = 0
 
@@ -172,9 +196,28 @@ def snapshot_writer(path: str | Path, like: Any, count: int, share: tuple[int, i
             raise DataError(f"{path}: {written} of {count} particles were written, so the file is not kept")
 
 
-def _write_header(file: h5py.File, like: Any, count: int, total: int, files: int) -> None:
-    here, numbers = np.array([0, count, 0, 0, 0, 0], np.int32), np.array([0, total, 0, 0, 0, 0], np.uint64)
-    mass = CRITICAL_DENSITY * like.cosmology.Omega_m * like.box_size**3 / total
+def particle_sets(file: h5py.File, count: int) -> dict[str, h5py.Dataset]:
+    """Make room for the particles of a file: Coordinates and Velocities (count, 3), ParticleIDs (count,)."""
+    group, chunk = file.create_group("PartType1"), min(count, CHUNK)
+    return {
+        "Coordinates": group.create_dataset("Coordinates", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True),
+        "Velocities": group.create_dataset("Velocities", (count, 3), "f4", chunks=(chunk, 3), fletcher32=True),
+        "ParticleIDs": group.create_dataset("ParticleIDs", (count,), "u8", chunks=(chunk,), fletcher32=True),
+    }
+
+
+def write_counts(file: h5py.File, count: int, total: int, files: int) -> None:
+    """Write into a header how many particles this file holds, and all files of the snapshot together."""
+    header = file["Header"].attrs
+    here, numbers = (np.array([0, number, 0, 0, 0, 0], np.uint64) for number in (count, total))
+    header["NumPart_ThisFile"] = here.astype(np.int32) if count < 1 << 31 else here  # as Gadget-4 does
+    header["NumPart_Total"] = (numbers & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+    header["NumPart_Total_HighWord"] = (numbers >> np.uint64(32)).astype(np.uint32)
+    header["NumFilesPerSnapshot"] = files
+
+
+def _write_header(file: h5py.File, like: Any, counts: tuple[int, int, int]) -> None:
+    mass = CRITICAL_DENSITY * like.cosmology.Omega_m * like.box_size**3 / counts[1]
     header = file.create_group("Header").attrs
     header["BoxSize"] = like.box_size * KPC
     header["Time"] = like.scale_factor
@@ -184,10 +227,7 @@ def _write_header(file: h5py.File, like: Any, count: int, total: int, files: int
     header["OmegaBaryon"] = like.cosmology.Omega_b
     header["HubbleParam"] = like.cosmology.h
     header["MassTable"] = np.array([0, mass, 0, 0, 0, 0])
-    header["NumPart_ThisFile"] = here
-    header["NumPart_Total"] = (numbers & np.uint64(0xFFFFFFFF)).astype(np.uint32)
-    header["NumPart_Total_HighWord"] = (numbers >> np.uint64(32)).astype(np.uint32)
-    header["NumFilesPerSnapshot"] = files
+    write_counts(file, *counts)
     for flag in ("Sfr", "Cooling", "StellarAge", "Metals", "Feedback"):
         header[f"Flag_{flag}"] = 0
     header["Flag_DoublePrecision"] = 0

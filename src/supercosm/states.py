@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from supercosm.journal import Journal, checksum
+from supercosm.paging import Scratch
 from supercosm.smallscales import scratch_array
 from supercosm.stopping import stop_if_asked
 
@@ -26,8 +25,8 @@ class States:
 
     def __init__(self, widths: Sequence[int], shape: tuple[int, ...], journal: Journal | None = None) -> None:
         """Take the space. widths: channels that each pass writes, 0 where they are not kept. shape: (planes, …)."""
-        self._scratch = None if journal else tempfile.TemporaryDirectory(prefix="supercosm-")
-        self._folder = Path(self._scratch.name) if journal is None else journal.folder
+        self._scratch = None if journal else Scratch()
+        self._folder = self._scratch.path if journal is None else journal.folder
         self.shape, self._journal, self._last = shape, journal, len(widths) - 1
         shapes = {self._name(number): (width, *shape) for number, width in enumerate(widths) if width}
         self._arrays: dict[str, np.memmap] = {}
@@ -69,7 +68,7 @@ class States:
         """Give scratch space back; what a journal tells of stays."""
         self._arrays.clear()
         if self._scratch:
-            self._scratch.cleanup()
+            self._scratch.close()
 
     def _name(self, number: int) -> str:
         return "fields" if number == self._last else ("even", "odd")[number % 2]

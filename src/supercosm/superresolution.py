@@ -75,7 +75,7 @@ def superresolve_file(
         write_samples(low, models, outputs, options).write(cost)
         return
     chain, meter = _prepare(low, models, options)
-    with checkpoints_in(checkpoints, _fingerprint(snapshot, chain)) as kept, stoppable():
+    with checkpoints_in(checkpoints, fingerprint(snapshot, chain)) as kept, stoppable():
         for number in range(len(outputs)):
             kept.make(number, meter, partial(_write, chain, options.seed + number))
         kept.publish([Path(output) for output in outputs])
@@ -100,7 +100,7 @@ def _prepare(low: Snapshot, models: Sequence[Model | Baseline], options: Options
     return chain, Meter(chain.device)
 
 
-def _fingerprint(snapshot: Path, chain: Chain) -> dict[str, Any]:
+def fingerprint(snapshot: Path, chain: Chain) -> dict[str, Any]:
     """Describe what finished rows and samples belong to: snapshot, weights, options, code."""
     made_by = [asdict(m) if isinstance(m, Baseline) else m.card.model_dump(mode="json") for m in chain.models]
     options = asdict(replace(chain.options, device=str(chain.device)))

@@ -87,7 +87,7 @@ def read_arrays(file: h5py.File, path: Path, header: Header) -> Arrays:
     masses = "PartType1/Masses"
     return Arrays(
         positions,
-        velocities * np.float32(velocity_factor(file, header)),
+        scaled(velocities, np.float32(velocity_factor(file, header))),
         ids,
         mean_of(column(file, masses, path)) if header.mass == 0 and masses in file else header.mass or None,
         others,
@@ -115,6 +115,11 @@ def weight(file: h5py.File, header: Header, kind: int, path: Path) -> float | No
     data = checked(file, name, path)
     pieces = (data[start : start + PIECE].sum(dtype=np.float64) for start in range(0, data.size, PIECE))
     return float(sum(pieces))
+
+
+def scaled(values: np.ndarray, factor: np.float32) -> np.ndarray:
+    """Multiply by a factor, in place where that keeps the type: these are the largest arrays there are."""
+    return np.multiply(values, factor, out=values) if values.dtype.kind == "f" else values * factor
 
 
 def velocity_factor(file: h5py.File, header: Header) -> float:

@@ -16,8 +16,8 @@ FILLED = 0.005  # of the mass in the box that particles may lack or exceed: cons
 class Matter:
     """What the particles of a snapshot weigh, in the file's unit.
 
-    count, mean: number of dark matter particles, and the mass of one if the file gives it. others: mass of all particles
-    of each other type, if given. left_out: their numbers. Omega_m: what all should weigh.
+    count, mean: number of dark matter particles, and the mass of one, if given. others: mass of all particles of each
+    other type, if given. left_out: their numbers. Omega_m: what all should weigh.
     """
 
     header: Header

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import h5py
 import numpy as np
 
 from supercosm.config import Cosmology
+from supercosm.errors import DataError
 from supercosm.files import hdf5_reader
 from supercosm.lattice import CENTRES
 
 GROUP = "Provenance"
+MADE_FOR = "made_for"  # attribute in files of a snapshot of several: what they all are made of
 
 
 def write_origin(file: h5py.File, like: Any) -> None:
@@ -27,9 +30,31 @@ def write_origin(file: h5py.File, like: Any) -> None:
         origin["left_out"] = np.bytes_(json.dumps(like.left_out, sort_keys=True))
 
 
-def read_origin(path: Path) -> dict[str, Any]:
-    """Return what `write_origin` wrote, checked: provenance, offset, left_out and cosmology; nothing of other files."""
+def made_for(path: Path) -> dict[str, Any] | None:
+    """Return what a file of a snapshot of several, written by this package, was made of; None for any other file."""
     with hdf5_reader(path, "snapshot") as file:
+        found = file[GROUP].attrs.get(MADE_FOR) if GROUP in file else None
+        return None if found is None else dict(json.loads(bytes(found)))
+
+
+def check_same_origin(paths: Sequence[Path]) -> None:
+    """Raise DataError unless all files of a snapshot were made of the same, by this package."""
+    first = made_for(paths[0])
+    for path in paths[1:]:
+        if made_for(path) != first:
+            raise DataError(
+                f"{path} was made of another snapshot, model or set of options than {paths[0]}; remove the files that "
+                "do not belong there, and make them again"
+            )
+
+
+def read_origin(paths: Sequence[Path]) -> dict[str, Any]:
+    """Return what `write_origin` wrote, checked: provenance, offset, left_out and cosmology; nothing of other files.
+
+    Raises DataError unless all files of the snapshot are of one origin.
+    """
+    check_same_origin(paths)
+    with hdf5_reader(paths[0], "snapshot") as file:
         found = dict(file[GROUP].attrs) if GROUP in file else {}
         if "json" not in found:
             return {}

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from supercosm.config import Cosmology
 from supercosm.errors import DataError
-from supercosm.formats.header import DARK_MATTER, LengthUnit
+from supercosm.formats.header import DARK_MATTER, Header, LengthUnit
 from supercosm.formats.masses import Matter, check_mass
 from supercosm.formats.reading import Found, read
 from supercosm.lattice import CENTRES, find_lattice, in_c_order
@@ -49,7 +49,8 @@ def read_particles(path: str | Path, length_unit: LengthUnit | None = None) -> P
     _check_columns(found, name)
     ids, positions, velocities = _by_id(arrays.ids, arrays.positions, arrays.velocities, name)
     with np.errstate(over="ignore", invalid="ignore"):  # what is no number is told below
-        positions = (positions / lengths(header.units.lengths)).astype(np.float32, copy=False)
+        own = positions if positions.dtype == lengths else None  # a new array only where the type changes
+        positions = np.divide(positions, lengths(header.units.lengths), out=own).astype(np.float32, copy=False)
         velocities = velocities.astype(np.float32, copy=False)
     particles = Particles(
         positions=positions,

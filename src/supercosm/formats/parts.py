@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from pathlib import Path
 
@@ -22,6 +23,42 @@ def first_file(path: Path) -> Path:
     if not found:
         raise DataError(f"there is no snapshot {path}; check the path or run the stage that makes it")
     return found[0]
+
+
+def names_of(path: Path, files: int) -> list[Path]:
+    """Return the names of the files of a snapshot that is to be written: snap.hdf5, or snap.0.hdf5 and on."""
+    return [path] if files == 1 else part_names(path, files)
+
+
+def part_names(path: Path, files: int) -> list[Path]:
+    """Return the names of the files that a snapshot is split into, like snap.0.hdf5."""
+    return [path.with_name(f"{_stem(path)}.{number}.hdf5") for number in range(files)]
+
+
+def any_file(path: Path) -> Path:
+    """Return a file of the split snapshot that a path means, the first there is; raise DataError without any."""
+    if path.is_file() or path.is_dir():
+        return first_file(path)
+    found = numbered(path)
+    if not found:
+        raise DataError(f"there is no {path.with_name(_stem(path))}.0.hdf5, nor any other file of it; check the path")
+    return found[min(found)]
+
+
+def numbered(output: Path) -> dict[int, Path]:
+    """Return the files that lie where a snapshot of this name is split into several, by their number."""
+    stem = _stem(output)
+    files = output.parent.glob(f"{glob.escape(stem)}.*.hdf5")
+    return {number: file for file in files if (number := _number(file, stem)) is not None}
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(path.suffix) if path.suffix in (".hdf5", ".h5") else path.name
+
+
+def _number(file: Path, stem: str) -> int | None:
+    match = PART.fullmatch(file.name)
+    return int(match["number"]) if match and match["stem"] == stem else None
 
 
 def _only(folder: Path, files: list[Path]) -> Path:
@@ -55,15 +92,6 @@ def all_files(path: Path, files: int) -> list[Path]:
             raise DataError(f"{part} is missing: {path.name} is one of {files} files of a snapshot, and all are needed")
         found.append(part)
     return found
-
-
-def names_of(path: Path, files: int) -> list[Path]:
-    """Return the names of the files of a snapshot that is to be written: snap.hdf5, or snap.0.hdf5 and on."""
-    if files == 1:
-        return [path]
-    suffix = path.suffix if path.suffix in SUFFIXES else ""
-    stem = path.name.removesuffix(suffix)
-    return [path.with_name(f"{stem}.{number}{suffix}") for number in range(files)]
 
 
 def shares(count: int, files: int) -> list[slice]:

@@ -54,7 +54,7 @@ def read(path: str | Path, length_unit: LengthUnit | None = None) -> Found:
         units = replace(headers[0].units, lengths=KPC if length_unit == "kpc/h" else 1.0, stated=True)
         headers = [replace(header, units=units) for header in headers]
     found = [arrays_of(part, header) for part, header in zip(paths, headers, strict=True)]
-    origin = read_origin(paths[0]) if name in ("gadget-hdf5", "swift") else {}
+    origin = read_origin(paths) if name in ("gadget-hdf5", "swift") else {}
     left_out, stated = origin.pop("left_out", {}) or headers[0].left_out, None
     if name == "npy":
         described = latticefields.describe(paths[0])
@@ -75,7 +75,7 @@ def hdf5_parts(path: str | Path) -> tuple[list[Path], list[Header], dict[str, An
         )
     headers = [header_of(part) for part in paths]
     check_alike(headers, paths)
-    return paths, headers, read_origin(paths[0])
+    return paths, headers, read_origin(paths)
 
 
 def files_of(path: str | Path) -> list[Path]:

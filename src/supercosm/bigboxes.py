@@ -1,0 +1,220 @@
+"""Big boxes: a super-resolved snapshot in several files, each a slab along x that is made, or made again, by itself.
+
+A file appears under its name when it is whole, and says what it was made of, so the same command goes on where it was
+killed, and many jobs can make one each. A model of several passes needs the whole box between them: one process then
+makes all files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from supercosm.chain import Chain
+from supercosm.checkpoints import checkpoints_in
+from supercosm.choices import Options
+from supercosm.cosmology import linear_power
+from supercosm.errors import ConfigurationError, DataError
+from supercosm.formats.origin import made_for
+from supercosm.formats.parts import numbered, part_names
+from supercosm.metering import Meter
+from supercosm.progress import progress
+from supercosm.sampler import Sampler
+from supercosm.snapshot import Part, lattice_positions, read_snapshot, snapshot_writer
+from supercosm.stopping import stop_if_asked, stoppable
+from supercosm.superresolution import fingerprint, source_of
+
+log = logging.getLogger(__name__)
+
+Row = Iterator[tuple[int, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Into how many files a snapshot goes, and the number of the only one to make, from 0 on; None: all of them."""
+
+    files: int
+    part: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.part is not None and not 0 <= self.part < self.files:
+            raise ConfigurationError(f"part = {self.part} is none of {self.files} files, whose numbers begin with 0")
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """Numbers of the files to make."""
+        return range(self.files) if self.part is None else [self.part]
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of one sample: their names, which of them are missing, and what they all are made of."""
+
+    names: list[Path]
+    missing: list[int]
+    made_for: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What the names of the files begin with."""
+        return self.names[0].name.removesuffix(".0.hdf5")
+
+
+def superresolve_slabs(
+    snapshot: Path,
+    output: Path,
+    sources: Sequence[Path | str],
+    options: Options,
+    cut: Cut,
+    factor: int | None = None,
+    cost: Path | None = None,
+    checkpoints: Path | None = None,
+) -> None:
+    """Super-resolve a snapshot file into output.0.hdf5, output.1.hdf5, …; files that are there are not made again.
+
+    sources, options, factor: as of `superresolve_file`. cost: file for what this call cost. checkpoints: folder from
+    which a model of several passes goes on. SIGTERM and SIGUSR1 raise StoppedError after the row of tiles under way.
+    Raises ConfigurationError where the box cannot be cut so, DataError where files of another origin lie there.
+    """
+    chain = Chain(read_snapshot(snapshot), [source_of(one, factor, options.device) for one in sources], options)
+    chain.cut(cut.files)
+    files = _files(output, cut, _made_for(snapshot, chain, cut))
+    meter = Meter(chain.device)
+    if not files.missing:
+        log.info("%s: nothing to do, all files are there", output)
+    with ExitStack() as stack:
+        notes = None
+        if checkpoints is not None and files.missing:
+            kept = stack.enter_context(checkpoints_in(checkpoints, files.made_for))
+            notes = kept.folder / "0"
+        if chain.sees_modes:
+            linear_power(chain.low.cosmology)  # as in `superresolve_file`
+        with meter.measure("sample") as spent:
+            if files.missing:
+                sampler = chain.sampler(options.seed, None if notes is None else (notes, spent))
+                del chain
+                _make(sampler, files, cut, notes is not None)
+    meter.write(cost)
+
+
+def _made_for(snapshot: Path, chain: Chain, cut: Cut) -> dict[str, Any]:
+    """Describe what all files of a sample are made of; model cards, which are long, by their checksum."""
+    found = fingerprint(snapshot, chain)
+    cards = [sha256(json.dumps(card, sort_keys=True).encode()).hexdigest() for card in found["models"]]
+    return found | {"models": cards, "files": cut.files}
+
+
+def _files(output: Path, cut: Cut, expected: dict[str, Any]) -> Files:
+    """Find out which files are missing; raise DataError where one that lies there does not belong to the others."""
+    names = part_names(output, cut.files)
+    for path in numbered(output).values():
+        found = made_for(path)
+        if found != expected:
+            raise DataError(
+                f"{path} lies there already, and was made of something else ({_difference(found, expected)}): files of "
+                "two origins do not go together; remove it and those beside it, or name another --output"
+            )
+    return Files(names, [number for number in cut.numbers if not names[number].exists()], expected)
+
+
+def _difference(found: dict[str, Any] | None, expected: dict[str, Any]) -> str:
+    if found is None:
+        return "it does not say of what"
+    ours, theirs = ({**content, **content.get("settings", {})} for content in (expected, found))
+    names = [name for name in ours if name != "settings" and ours[name] != theirs.get(name)]
+    shown = (f"{name}: {theirs.get(name)}, now {ours[name]}" for name in names[:3])
+    return "; ".join(shown) or "another version wrote it"
+
+
+def _make(sampler: Sampler, files: Files, cut: Cut, journal: bool) -> None:
+    """Make the missing files, in order."""
+    one_pass = sampler.passes == 1 and sampler.consistency is None
+    if cut.part is not None and not one_pass:
+        raise ConfigurationError(
+            "this model makes a box in several passes (or keeps large scales of the low run), for which the whole box "
+            "is needed in one process: leave out --part"
+        )
+    work = len(files.missing) * sampler.row_work * (sampler.low // cut.files // sampler.depth)
+    log.info(
+        "%d of %d files to make, tiles of %d × %d × %d low-resolution cells",
+        *(len(files.missing), cut.files, sampler.depth, sampler.tile, sampler.tile),
+    )
+    with ExitStack() as stack:
+        tick = stack.enter_context(progress(f"super-resolve {files.name}", work if one_pass else sampler.work))
+        if one_pass or journal:
+            stack.enter_context(stoppable())
+        if one_pass:
+            _one_by_one(sampler, files, cut, tick)
+        else:
+            _as_they_come(sampler, files, cut, tick)
+
+
+def _one_by_one(sampler: Sampler, files: Files, cut: Cut, tick: Callable[[], None]) -> None:
+    """Make every missing file of a model of one pass by itself."""
+    low = sampler.low_fields()
+    sampler.forget_particles()
+    slab = sampler.low // cut.files
+    with sampler.modes(_planes(sampler, files.missing, slab)) as modes:
+        for number in files.missing:
+            rows = ((x, sampler.strips(low, modes, x, tick)) for x in _rows(sampler, number * slab, slab))
+            _write(sampler, files, number, rows)
+
+
+def _rows(sampler: Sampler, first: int, slab: int) -> Iterator[int]:
+    """Yield where the rows of tiles of a slab begin [low-resolution cells]; end where the process is asked to stop."""
+    for x in range(first, first + slab, sampler.depth):
+        if x > first:
+            stop_if_asked()
+        yield x
+
+
+def _planes(sampler: Sampler, missing: Sequence[int], slab: int) -> list[int] | None:
+    """Return the planes along x that slabs and their halos need of the small scales; None for all."""
+    halo, factor = sampler.halos[0], sampler.factor
+    spans = (range((n * slab - halo) * factor, ((n + 1) * slab + halo) * factor) for n in missing)
+    found = sorted({plane % sampler.high for span in spans for plane in span})
+    return None if len(found) == sampler.high else found
+
+
+def _as_they_come(sampler: Sampler, files: Files, cut: Cut, tick: Callable[[], None]) -> None:
+    """Write the rows of the last pass, in order, to the files that are missing."""
+    count = sampler.low // cut.files // sampler.depth
+    with closing(sampler.slabs(tick)) as made:
+        for number in range(cut.files):
+            rows = ((first // sampler.factor, iter([(0, fields)])) for first, fields in islice(made, count))
+            if number in files.missing:
+                _write(sampler, files, number, rows)
+            else:
+                for _ in rows:
+                    pass
+
+
+def _write(sampler: Sampler, files: Files, number: int, rows: Iterator[tuple[int, Row]]) -> None:
+    """Write one file, plane by plane of every strip of every row: (x [low-resolution cells], (first y, fields))."""
+    low, side, factor = sampler.snapshot, sampler.high, sampler.factor
+    like = SimpleNamespace(box_size=low.box_size, offset=low.offset, **sampler.attributes())
+    count = side**3 // len(files.names)
+    part = Part(number, len(files.names), side**3, files.made_for)
+    with snapshot_writer(files.names[number], like, count, part) as put:
+        for x, row in rows:
+            for y, fields in row:
+                for plane in range(fields.shape[1]):
+                    first = x * factor + plane
+                    displacement, velocity = fields[:3, plane : plane + 1], fields[3:, plane]
+                    positions = lattice_positions(displacement, low.box_size, first, low.offset, y)
+                    start = (first * side + y) * side
+                    ids = np.arange(start + 1, start + 1 + len(positions), dtype=np.uint64)
+                    put(start - number * count, positions, np.moveaxis(velocity, 0, -1).reshape(-1, 3), ids)
+    log.info("%s is there", files.names[number])
+    if number != files.missing[-1]:
+        stop_if_asked()
