@@ -8,11 +8,13 @@ import pytest
 import torch
 from learning import TEST_SEED, TRAINING_SEED, configuration
 
+from supercosm.caching import Cache
 from supercosm.crops import Crops, StepSampler, check_files, transform
 from supercosm.errors import DataError
 from supercosm.fields import log_density
 from supercosm.mesh import paint, upsample
 from supercosm.pairs import PairFile
+from supercosm.sharing import Share
 from supercosm.snapshot import lattice_positions
 
 SYMMETRIES = list(itertools.product(itertools.permutations(range(3)), itertools.product([False, True], repeat=3)))
@@ -164,6 +166,66 @@ def test_epochs_of_the_sampler_follow_on_each_other():
     sampler.set_epoch(2)
     assert list(sampler) == [6, 7, 8]
     assert len(sampler) == 3
+
+
+@pytest.mark.parametrize(("batch", "world"), [(4, 2), (6, 3), (2, 1)])
+def test_processes_share_every_batch(batch, world):
+    """Together they take the crops that one process takes, batch by batch; also what is left of an epoch."""
+    for seen in (0, batch):
+        samplers = [StepSampler(3 * batch, seen, batch, Share(rank, world)) for rank in range(world)]
+        assert {len(sampler) for sampler in samplers} == {3 * batch // world}
+        for epoch in (0, 1):
+            taken = []
+            for sampler in samplers:
+                sampler.set_epoch(epoch)
+                taken.append(list(sampler))
+            share = batch // world
+            steps = [[crops[i : i + share] for i in range(0, len(crops), share)] for crops in taken]
+            together = [crop for parts in zip(*steps, strict=True) for part in parts for crop in part]
+            expected = StepSampler(3 * batch, seen)
+            expected.set_epoch(epoch)
+            assert together == list(expected)
+
+
+FIELD = 6 * 16**3 * 4  # bytes of a low run's displacement and velocity
+
+
+@pytest.mark.parametrize("kind", ["displacement", "density"])
+@pytest.mark.parametrize("fields", [0.03, 0.5, 1.1])
+def test_fields_that_are_kept_have_a_bound_and_crops_do_not_depend_on_it(boxes, kind, fields):
+    """A field is kept while there is room for it, then makes room for another one."""
+    files = [PairFile(boxes.pairs(s)) for s in (1, 2, 3)]
+    settings = configuration(**KINDS[kind], training={"skew": "knot"}).models["model"]
+    limit = FIELD * fields
+    free = Crops(files, settings, 4, seed=0, augment=True)
+    bound = Crops(files, settings, 4, seed=0, augment=True, cache=limit / 1e9)
+    most = 0
+    for index in range(8):
+        assert same(bound[index], free[index])
+        assert bound.cache.held <= limit
+        assert bound.cache.held == sum(array.nbytes for array in bound.cache._arrays.values())
+        most = max(most, bound.cache.held)
+    assert free.cache.held > limit or kind == "density"
+    assert bool(most) == (fields > 0.1), "the smallest, 4 kB that say where which environment is, does not fit"
+    assert pickle.loads(pickle.dumps(bound)).cache.held == 0, "processes that read crops begin with nothing"
+
+
+def test_what_was_not_used_for_longest_makes_room():
+    cache, made = Cache(limit=250), []
+
+    def ask(key, size=100):
+        return len(cache.get(key, lambda: made.append(key) or np.zeros(size, np.uint8)))
+
+    for key in "abac":  # b is the oldest when c needs room
+        ask(key)
+    assert made == ["a", "b", "c"]
+    for key in "acb":
+        ask(key)
+    assert made == ["a", "b", "c", "b"]
+    assert ask("large", 300) == 300
+    assert ask("large", 300) == 300
+    assert made[-2:] == ["large", "large"], "there is never room for it, and nothing else goes"
+    assert cache.held == 200
 
 
 def test_boxes_that_do_not_belong_together_are_refused(boxes):

@@ -12,7 +12,7 @@ from datetime import timedelta
 import torch
 from torch import distributed
 
-from supercosm.errors import ConfigurationError
+from supercosm.errors import ConfigurationError, StoppedError
 from supercosm.hardware_settings import Hardware
 from supercosm.launching import Node, Place, found_place, rendezvous
 from supercosm.sharing import Share
@@ -48,8 +48,12 @@ def gathered(hardware: Hardware, device: torch.device) -> Iterator[tuple[Share, 
         world_size=hardware.world,
         timeout=TIMEOUT,
     )
-    yield Share(place.rank, hardware.world, hardware.accumulate), own
-    distributed.destroy_process_group()  # not after an error: the others may no longer answer
+    try:
+        yield Share(place.rank, hardware.world, hardware.accumulate), own
+    except StoppedError:  # all stop together
+        distributed.destroy_process_group()
+        raise
+    distributed.destroy_process_group()  # not after another error: the others may no longer answer
 
 
 def own_device(device: torch.device, place: Place, hardware: Hardware) -> torch.device:

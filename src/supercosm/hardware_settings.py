@@ -24,7 +24,7 @@ class Hardware(Settings):
         None, ge=0, description="processes of each device that read crops; none: 6 for a GPU, 0 for a CPU"
     )
     cache: float = Field(
-        4.0, gt=0, description="fields of pair files that a process keeps in memory between crops, at most [GB]"
+        4.0, gt=0, description="low fields of pair files that a process keeps in memory between crops, at most [GB]"
     )
 
     @property

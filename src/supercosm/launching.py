@@ -97,8 +97,8 @@ def launch(hardware: Hardware, arguments: Sequence[str]) -> None:
     if isinstance(node, Place):
         return
     sent: list[int] = []
+    processes: list[subprocess.Popen] = []
     ranks = [node.number * hardware.devices + local for local in range(hardware.devices)]
-    processes = [_start(rank, local, node, hardware, arguments) for local, rank in enumerate(ranks)]
 
     def forward(number: int, _: FrameType | None) -> None:
         sent.append(number)
@@ -108,12 +108,18 @@ def launch(hardware: Hardware, arguments: Sequence[str]) -> None:
     for number in SIGNALS:
         signal.signal(number, forward)
     try:
+        for local, rank in enumerate(ranks):
+            processes.append(_start(rank, local, node, hardware, arguments))
+            for number in sent[:1]:
+                processes[-1].send_signal(number)
         _look_after(processes)
+        ended = [process.poll() for process in processes]  # of those that are ended here, nothing is to be learnt
     finally:
         for process in processes:
             process.kill()
             process.wait()
-    _end_like({rank: process.returncode for rank, process in zip(ranks, processes, strict=True)}, sent, hardware.world)
+    codes = {rank: code for rank, code in zip(ranks, ended, strict=True) if code is not None}
+    _end_like(codes, sent, hardware.world)
 
 
 def guard() -> None:

@@ -15,20 +15,20 @@ ROOT = Path(__file__).parents[2]
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
 
 
-def planned(folder, **content):
+def planned(folder, *options, **content):
     """Return the resources of one job of every rule that leads to a comparison with a model: {rule: {name: number}}."""
     (folder / "more.yaml").write_text(yaml.safe_dump(content))
     targets = [f"results/smoke/comparisons/{entry}/4.ecsv" for entry in ("unet", "low")]
-    return resources_of(dry_run(folder, "config/smoke.yaml", "more.yaml", targets=targets))
+    return resources_of(dry_run(folder, "config/smoke.yaml", "more.yaml", options=options, targets=targets))
 
 
-def dry_run(folder, *overlays, targets=()):
+def dry_run(folder, *overlays, options=(), targets=()):
     """Return what a dry run in a folder prints."""
     shutil.copytree(ROOT / "config", folder / "config", dirs_exist_ok=True)
-    call = [sys.executable, "-m", "snakemake", "-n", *targets, "-s", ROOT / "Snakefile", "--cores", "2"]
+    call = [sys.executable, "-m", "snakemake", "-n", "-s", ROOT / "Snakefile", "--cores", "2", *options]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     run = partial(subprocess.run, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-    return run([*call, "--configfile", *overlays]).stdout
+    return run([*call, "--configfile", *overlays, "--", *targets]).stdout
 
 
 def resources_of(printed):
@@ -43,6 +43,8 @@ def resources_of(printed):
             entry = re.search(r"^    wildcards: .*entry=([^,\s]+)", block, re.M)
             name = rule[1] + (f" {entry[1]}" if entry else "")
             asked = {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)\b", resources[1])}
+            asked |= {"threads": int((re.search(r"^    threads: (\d+)", block, re.M) or [0, 1])[1])}
+            asked |= dict(re.findall(r"\b(gres|mpi)=([\w:]+)", resources[1]))
             if asked["runtime"] > found.get(name, {"runtime": 0})["runtime"]:
                 found[name] = asked
     return found
@@ -58,6 +60,21 @@ def test_larger_runs_ask_for_more_and_those_on_gpus_for_one(tmp_path):
             assert large[job][resource] > small[job][resource], (job, resource)
     assert {job for job, found in small.items() if found.get("gpu")} == set()
     assert {job for job, found in large.items() if found.get("gpu")} == {"simulate", "train", "superresolve unet"}
+
+
+BATCHES = {name: {"training": {"batch": 8}} for name in ("unet", "gan")}
+
+
+def test_trainings_ask_for_their_devices(tmp_path):
+    """GPUs here are counted, those of a cluster asked for by node; on several nodes, the job starts a task on each."""
+    more = {"models": BATCHES, "hardware": {"devices": 4}}
+    here = planned(tmp_path, "--cores", "8", "--resources", "gpu=4", device="cuda", **more)["train"]
+    assert (here["gpu"], here["threads"]) == (4, 8)
+    assert not {"gres", "mpi", "nodes", "tasks"} & here.keys()
+    several = planned(tmp_path, device="cuda", models=BATCHES, hardware={"devices": 4, "nodes": 2})["train"]
+    expected = {"nodes": 2, "tasks": 2, "tasks_per_gpu": 0, "gres": "gpu:4", "mpi": "srun", "gpu": 0}
+    assert {key: several[key] for key in expected} == expected
+    assert "gres" not in planned(tmp_path, device="cpu", models=BATCHES, hardware={"nodes": 2})["train"]
 
 
 @pytest.mark.parametrize("key", ["groups", "set-threads"])

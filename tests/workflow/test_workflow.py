@@ -243,6 +243,12 @@ def test_a_setting_of_a_starting_model_reruns_those_that_start_from_it(finished,
     assert files == after("unet", "unet-drawn", "gan") | trained | skewed | {"compression/particles.ecsv"}
 
 
+def test_other_hardware_reruns_nothing(finished, tmp_path):
+    more = tmp_path / "more.yaml"
+    more.write_text("hardware: {cache: 0.5, workers: 1, checkpoint_activations: true}")
+    assert planned(finished, overlays=[more]) == set()
+
+
 def test_one_more_test_seed_retrains_nothing(finished, tmp_path):
     more = tmp_path / "more.yaml"
     more.write_text("seeds: {test: [4, 5, 6]}")

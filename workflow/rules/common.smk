@@ -102,6 +102,21 @@ def training_settings(wildcards):
     return stage_settings(CONFIG, "train", wildcards.model)
 
 
+def training_hardware(wildcards, resources):
+    """Return the hardware of trainings as JSON; as it asks for `resources`, a change is no reason to train anew."""
+    return CONFIG.hardware.model_dump_json()
+
+
+def on_nodes(wildcards, resources, threads):
+    """Return the command that starts a training on each of several nodes; nothing for one, as above."""
+    count = str(CONFIG.hardware.nodes)
+    if count == "1":
+        return []
+    command = ["srun", "--nodes", count, "--ntasks", count, "--ntasks-per-node", "1", "--kill-on-bad-exit=1"]
+    gres = [f"--gres={resources.gres}"] if "gres" in resources.keys() else []
+    return [*command, *gres, "--cpus-per-task", str(threads)]
+
+
 def one_of(names):
     """Return a wildcard constraint that matches these names, and nothing where there are none."""
     return "|".join(re.escape(name) for name in names) or "(?!)"

@@ -13,6 +13,28 @@ def gpus(wildcards):
     return int(CONFIG.device != "cpu")
 
 
+def several():
+    """Tell whether a training asks a scheduler for several GPUs, which `gpu`, that limits groups, cannot say."""
+    hardware = CONFIG.hardware
+    return hardware.world > 1 and bool(gpus(None)) and (hardware.nodes > 1 or not workflow.local_exec)
+
+
+def gpus_of_training(wildcards):
+    """Return the GPUs of a training, one for each of its processes, unless gres asks for them."""
+    return 0 if several() else gpus(wildcards) * CONFIG.hardware.devices
+
+
+def devices_of_training():
+    """Return what a training on several GPUs or nodes asks the SLURM plugin for: GPUs of every node, and its tasks.
+
+    There is a task a node, which the shell command starts. Without `tasks_per_gpu` the plugin would want so many for
+    every GPU.
+    """
+    nodes = CONFIG.hardware.nodes
+    asked = {"nodes": nodes, "tasks": nodes, "tasks_per_gpu": 0, "mpi": "srun"} if nodes > 1 else {}
+    return asked | ({"gres": f"gpu:{CONFIG.hardware.devices}"} if several() else {})
+
+
 def gpus_of_entry(wildcards):
     """Return the GPUs of a job that applies an entry: baselines need none."""
     return gpus(wildcards) if ENTRIES[wildcards.entry].model else 0
@@ -72,19 +94,25 @@ def study_minutes(wildcards, attempt):
 
 
 def fitting_minutes(model, attempt):
-    """Return the run-time limit of a training [min]: 1 s for a million cells of crops, on a GPU a twentieth."""
+    """Return the run-time limit of a training [min]: 1 s for a million cells of crops, on a GPU a twentieth.
+
+    Devices share it.
+    """
     training = model.training
     cells = training.steps * training.batch * training.crop**model.dimensions / 1e6
-    speed = 20 if CONFIG.device != "cpu" else 1
+    speed = CONFIG.hardware.world * (20 if CONFIG.device != "cpu" else 1)
     return min(more(20 + 0.15 * cells * relative_cost(model) / speed, attempt), LONGEST)
 
 
 def fitting_memory(model, attempt):
-    """Return the memory of a training [MB]: fields of a box, and on the CPU all that the network has computed."""
-    training = model.training
-    cells = training.batch * training.crop**model.dimensions
+    """Return the memory of a training on each node [MB]: fields of a box, and on the CPU what the network has computed.
+
+    A batch is shared by nodes; its parts come one after another. Every device has a process of its own.
+    """
+    training, hardware = model.training, CONFIG.hardware
+    cells = training.batch * training.crop**model.dimensions / (hardware.nodes * hardware.accumulate)
     activations = 1.5e-4 * cells * model.network.channels if CONFIG.device != "cuda" else 0
-    return box_memory(None, attempt) + more(activations, attempt)
+    return hardware.devices * box_memory(None, attempt) + more(activations, attempt)
 
 
 def training_minutes(wildcards, attempt):

@@ -18,9 +18,10 @@ rule train:
         "<results>/logs/train/{model}.log",
     benchmark:
         "<results>/benchmarks/train/{model}.tsv"
-    threads: 2
+    threads: 2 * CONFIG.hardware.devices
     resources:
-        gpu=gpus,
+        **devices_of_training(),
+        gpu=gpus_of_training,
         mem_mb=training_memory,
         runtime=training_minutes,
     params:
@@ -28,10 +29,12 @@ rule train:
         validation=repeated("--validation", "validation"),
         start=start_flag,
         folder=subpath(output.weights, parent=True),
+        hardware=training_hardware,
+        nodes=on_nodes,
         checkpoints=f"{RESULTS}/checkpoints/{{model}}",
         settings=training_settings,
     shell:
-        "supercosm train {wildcards.model} {params.training:q} {params.validation:q} {params.start:q}"
+        "{params.nodes:q} supercosm train {wildcards.model} {params.training:q} {params.validation:q} {params.start:q}"
         " --output {params.folder:q} --checkpoints {params.checkpoints:q}"
-        " --settings {params.settings:q} 2>&1"
+        " --settings {params.settings:q} --hardware {params.hardware:q} 2>&1"
         " | (trap '' TERM USR1; tee {log:q})"

@@ -118,9 +118,10 @@ rule train_skewed:
         "<results>/logs/train_skewed/{skew}.log",
     benchmark:
         "<results>/benchmarks/train_skewed/{skew}.tsv"
-    threads: 2
+    threads: 2 * CONFIG.hardware.devices
     resources:
-        gpu=gpus,
+        **devices_of_training(),
+        gpu=gpus_of_training,
         mem_mb=skewed_memory,
         runtime=skewed_minutes,
     params:
@@ -128,12 +129,14 @@ rule train_skewed:
         training=repeated("--training", "training"),
         validation=repeated("--validation", "validation"),
         folder=subpath(output.weights, parent=True),
+        hardware=training_hardware,
+        nodes=on_nodes,
         checkpoints=f"{RESULTS}/checkpoints/skewed-{{skew}}",
         settings=skewed_settings,
     shell:
-        "supercosm train {params.model:q} {params.training:q} {params.validation:q}"
+        "{params.nodes:q} supercosm train {params.model:q} {params.training:q} {params.validation:q}"
         " --output {params.folder:q} --checkpoints {params.checkpoints:q}"
-        " --settings {params.settings:q} > {log:q} 2>&1"
+        " --settings {params.settings:q} --hardware {params.hardware:q} > {log:q} 2>&1"
 
 
 rule superresolve_skewed:

@@ -1,0 +1,155 @@
+"""The processes of a training: where they find themselves, how they are started, and how they end together."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from supercosm.errors import ConfigurationError
+from supercosm.hardware_settings import Hardware
+from supercosm.launching import LOOPBACK, Node, Place, first_host, found_place, rendezvous
+
+TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}
+SRUN = {
+    "SLURM_JOB_ID": "123456", "SLURM_STEP_ID": "0", "SLURM_STEP_NODELIST": "gpu[07-08]", "SLURM_STEP_NUM_TASKS": "8",
+    "SLURM_PROCID": "5", "SLURM_LOCALID": "1",
+}  # fmt: skip
+PER_NODE = {**SRUN, "SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}
+
+
+def test_processes_find_their_place():
+    hardware = Hardware(devices=4, nodes=2)
+    assert found_place(hardware, TORCHRUN) == Place(5, 1)
+    assert found_place(hardware, SRUN) == Place(5, 1, bound=True)
+    assert found_place(hardware, PER_NODE) == Node(1, "gpu07", 25600)
+    assert rendezvous(hardware, SRUN) == ("gpu07", 25600)
+    own = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
+    assert rendezvous(hardware, SRUN | own) == ("10.0.0.1", 29500)
+    assert found_place(hardware, PER_NODE | own) == Node(1, "10.0.0.1", 29500)
+
+
+def test_processes_of_one_node_are_to_be_started_and_meet_on_the_loopback():
+    """Also in a batch script, whose job has room for several tasks, and in a step of one task."""
+    batch = {"SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_ID": "7"}
+    for variables in ({}, batch, batch | {"SLURM_STEP_NUM_TASKS": "1"}):
+        node = found_place(Hardware(devices=2), variables)
+        assert (node.number, node.address) == (0, LOOPBACK)
+        assert node.port > 1023
+
+
+@pytest.mark.parametrize(
+    ("hardware", "variables", "sentence"),
+    [
+        ({"devices": 2}, TORCHRUN, r"8 processes were started, but hardware.devices × nodes = 2 × 1"),
+        ({"devices": 3, "nodes": 2}, SRUN, r"srun started 8 tasks, but hardware.devices × nodes = 3 × 2"),
+        ({"devices": 4, "nodes": 2}, {}, r"= 4 × 2, but this is one process; start it on every node: srun --nodes 2"),
+        ({"devices": 4, "nodes": 2}, PER_NODE | {"SLURM_STEP_NODELIST": ""}, "SLURM names the nodes ''"),
+    ],
+)
+def test_processes_that_others_have_started_must_be_those_of_the_settings(hardware, variables, sentence):
+    with pytest.raises(ConfigurationError, match=sentence):
+        found_place(Hardware(**hardware), variables)
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [("n1", "n1"), ("n1,n2", "n1"), ("n[01-04,07]", "n01"), ("gpu[3,5]-ib,other", "gpu3-ib"), ("a-b[9],c", "a-b9")],
+)
+def test_the_first_host_of_a_list_of_slurm(hosts, expected):
+    assert first_host(hosts) == expected
+
+
+# starts two small processes in place of trainings, which run the code that is given for each
+PARENT = """
+import subprocess, sys
+from supercosm import launching
+from supercosm.hardware_settings import Hardware
+
+codes = sys.argv[1:]
+
+def start(rank, *_):
+    environment = {**launching.os.environ, launching.GUARDED: "1"}
+    process = subprocess.Popen([sys.executable, "-c", codes[rank]], stdin=subprocess.PIPE, env=environment)
+    print("started", process.pid, flush=True)
+    return process
+
+launching._start, launching.GRACE = start, 1.0
+launching.launch(Hardware(devices=2), [])
+"""
+PATIENT = "import time; time.sleep(300)"
+REQUESTED = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
+print("ready", flush=True)
+time.sleep(300)
+"""
+GUARDED = "from supercosm.launching import guard; guard(); print('ready', flush=True)\n" + PATIENT
+
+
+def start(*codes):
+    command = [sys.executable, "-c", PARENT, *(textwrap.dedent(code) for code in codes)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(process, lines):
+    """Return the numbers of the processes, once they have printed so many lines together."""
+    seen = [process.stdout.readline().split() for _ in range(lines)]
+    return [int(line[1]) for line in seen if line[0] == "started"]
+
+
+def gone(pid):
+    for _ in range(3000):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected", "sentence"),
+    [
+        (("", ""), 0, ""),
+        (("raise SystemExit(1)", PATIENT), 1, ""),
+        (("raise SystemExit(76)", "raise SystemExit(3)"), 3, ""),  # the first one only noticed that the second is gone
+        ((PATIENT, "import os; os.kill(os.getpid(), 9)"), 1, "process 2 of 2 was ended by SIGKILL, and the others"),
+    ],
+)
+def test_processes_end_together_as_the_one_that_failed(codes, expected, sentence):
+    process = start(*codes)
+    started = wait_for(process, 2)
+    errors = process.communicate(timeout=120)[1]
+    assert process.returncode == expected, errors
+    assert sentence in errors
+    assert bool(errors) == bool(sentence)
+    assert all(gone(pid) for pid in started)
+
+
+def test_a_request_to_stop_reaches_all_processes():
+    process = start(REQUESTED, REQUESTED)
+    wait_for(process, 4)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=120)[1] == ""
+    assert process.returncode == 75
+
+
+def test_processes_that_do_not_listen_yet_end_with_the_one_that_started_them():
+    process = start(PATIENT, PATIENT)
+    started = wait_for(process, 2)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGTERM
+    assert all(gone(pid) for pid in started)
+
+
+def test_processes_do_not_outlive_the_one_that_started_them():
+    process = start(GUARDED, GUARDED)
+    started = wait_for(process, 4)
+    process.kill()
+    process.communicate(timeout=120)
+    assert all(gone(pid) for pid in started)
