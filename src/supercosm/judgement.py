@@ -18,7 +18,7 @@ from supercosm.config import Config, entries
 from supercosm.curves import SHOWN
 from supercosm.limits import JUDGED, limits
 from supercosm.pictures import save_figure
-from supercosm.stages import figures_of, measured, tables_of
+from supercosm.stages import TABLES, figures_of, measured, tables_of
 from supercosm.statfigures import shares, statistic
 from supercosm.strokes import label
 from supercosm.tables import read_table
@@ -108,7 +108,7 @@ def _figure(
         figure = _drawers(nyquist)[name](table, order)
     else:
         shown = SHOWN[section][name]
-        table_name = {"peaks": "extrema", "minima": "extrema"}.get(name, name)
+        table_name = TABLES.get(name, name)
         table = _last(config, read_table(results / "evaluation" / f"{table_name}.ecsv"))
         title, look = shown.title, shown.look
         figure = statistic(table, shown.curve(table), order, nyquist)

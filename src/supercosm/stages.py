@@ -19,6 +19,7 @@ from supercosm.variants import skewed
 OF_FIELDS = ("spectrum", "bispectrum", "moments", "distribution", "extrema", "minkowski", "web")
 OF_PARTICLES = ("haloes", "profiles", "bias", "multipoles", "correlation", "flows", "pairwise")  # statistics, by need
 BY_SLABS = ("spectrum", "moments", "distribution", "haloes")  # what can be measured of a box larger than memory
+TABLES = {"peaks": "extrema", "minima": "extrema", "shares": "web"}  # of figures that have other names
 AUDITS_OF_FIELDS = ("environment",)
 AUDITS_OF_PARTICLES = ("halomass",)
 CALIBRATIONS = ("spectra", "cells")
@@ -73,10 +74,16 @@ class Measured:
 
 
 def measured(config: Config) -> list[Measured]:
-    """List what is measured by itself: at each output used the true run, then every entry that is a whole box."""
-    compared = entries(config)
+    """List what is measured by itself: at each output used the true run, then every entry that is a whole box.
+
+    With `statistics.slabs` > 1 boxes are larger than memory: there is what can be measured by slabs, and no audit.
+    """
+    compared, slabs = entries(config), config.statistics.slabs > 1
+    of_fields, of_particles = OF_FIELDS, OF_PARTICLES
+    if slabs:
+        of_fields, of_particles = (tuple(n for n in names if n in BY_SLABS) for names in (OF_FIELDS, OF_PARTICLES))
     found = [
-        Measured(f"{TRUTH}{config.simulation.tag(a)}", a, True, OF_FIELDS + OF_PARTICLES)
+        Measured(f"{TRUTH}{config.simulation.tag(a)}", a, True, of_fields + of_particles)
         for a in sorted({entry.scale_factor for entry in compared}, reverse=True)
     ]
     for entry in compared:
@@ -84,8 +91,8 @@ def measured(config: Config) -> list[Measured]:
         particles = model is None or model.fields == "displacement"
         if model is not None and model.dimensions != 3:
             continue
-        statistics = OF_FIELDS + (OF_PARTICLES if particles else ())
-        audits = AUDITS_OF_FIELDS + (AUDITS_OF_PARTICLES if particles else ())
+        statistics = of_fields + (of_particles if particles else ())
+        audits = () if slabs else AUDITS_OF_FIELDS + (AUDITS_OF_PARTICLES if particles else ())
         calibrated = entry.samples > 1
         found.append(Measured(entry.name, entry.scale_factor, False, statistics, audits, calibrated))
     return found
@@ -93,9 +100,12 @@ def measured(config: Config) -> list[Measured]:
 
 def figures_of(config: Config) -> dict[str, tuple[str, ...]]:
     """List the figures of statistics and audits that a configuration gets, by section of the report."""
-    found = dict(FIGURES)
     last = config.simulation.scale_factors[-1]
     boxes = [entry for entry in measured(config) if entry.scale_factor == last]
+    tables = {name for entry in boxes for name in entry.statistics}
+    found = {
+        section: tuple(name for name in names if TABLES.get(name, name) in tables) for section, names in FIGURES.items()
+    }
     models = any(entry.model and entry.scale_factor == last for entry in entries(config))
     if any(entry.calibrated for entry in boxes):
         found["Calibration"] = ("ranks", "spread_and_coverage", "diversity")
@@ -137,6 +147,8 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     part: dict[str, Any] = {**NEUTRAL, **tile, **{section: full[section] for section in SECTIONS[stage]}}
     if stage in PLACELESS:
         part["simulation"] = full["simulation"] | {"external": None}
+    if stage == "summarise" and config.statistics.slabs > 1:  # decides which tables there are
+        part["statistics"] = {"slabs": config.statistics.slabs}
     if "evaluation" in part and stage in ("compare", "calibrate"):
         part["evaluation"] = {key: value for key, value in part["evaluation"].items() if key != "evaluations"}
     if model is not None:

@@ -19,7 +19,15 @@ try:
     from supercosm.files import locked
     from supercosm.records.inventory import expected
     from supercosm.records.run import record_run
-    from supercosm.stages import CALIBRATIONS, OF_FIELDS, OF_PARTICLES, OTHER_SEEDS, TRUTH, UNIVERSES
+    from supercosm.stages import (
+        BY_SLABS,
+        CALIBRATIONS,
+        OF_FIELDS,
+        OF_PARTICLES,
+        OTHER_SEEDS,
+        TRUTH,
+        UNIVERSES,
+    )
     from supercosm.stages import (
         class_settings,
         classification_figures,
@@ -226,6 +234,28 @@ def measured_box(wildcards):
     if entry.truth:
         return f"<results>/simulations/{wildcards.seed}/{entry.name}.hdf5"
     return f"<results>/superresolved/{entry.name}/{wildcards.seed}/1.hdf5"
+
+
+def measured_names(names):
+    """Return those statistics that are measured: of boxes larger than memory not all can be."""
+    return [name for name in names if CONFIG.statistics.slabs == 1 or name in BY_SLABS]
+
+
+def shares_of_slabs(wildcards):
+    """Return the marks of the shares of all slabs of a box larger than memory."""
+    if CONFIG.statistics.slabs == 1 or "haloes" not in MEASURED[wildcards.entry].statistics:
+        return []
+    folder = f"<results>/slabs/{wildcards.entry}/{wildcards.seed}"
+    return [f"{folder}/{slab}.done" for slab in range(CONFIG.statistics.slabs)]
+
+
+def scratch_flag(wildcards, input):
+    """Return where the shares of slabs lie, if there are any."""
+    return ["--scratch", str(Path(input.shares[0]).parent)] if input.shares else []
+
+
+def statistics_folder(wildcards):
+    return f"{RESULTS}/statistics/{wildcards.entry}/{wildcards.seed}"
 
 
 def skewed_settings(wildcards):

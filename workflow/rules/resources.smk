@@ -141,6 +141,21 @@ def box_memory(wildcards, attempt):
     return more(2000 + 200 * MILLIONS * max(1, CONFIG.evaluation.mesh**3 / 4), attempt)
 
 
+def slab_memory(wildcards, attempt):
+    """Return the memory of one slab of a box that is measured in slabs [MB]: some hold twice the mean."""
+    return more(1500 + 200 * MILLIONS / CONFIG.statistics.slabs, attempt)
+
+
+def sorting_memory(wildcards, attempt):
+    """Return the memory of a job that reads particles in blocks [MB]: one bit of each is kept."""
+    return more(1000 + 0.125 * MILLIONS, attempt)
+
+
+def measuring_memory(wildcards, attempt):
+    """Return the memory of a job that measures a box, whole or from its slabs [MB]."""
+    return box_memory(wildcards, attempt) if CONFIG.statistics.slabs == 1 else slab_memory(wildcards, attempt)
+
+
 def universe_memory(task):
     """Return the memory of the simulations of a task that tells cosmologies apart, one after the other [MB]."""
 

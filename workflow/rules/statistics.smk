@@ -1,10 +1,61 @@
-rule measure:
-    """Measure one box by itself: spectra, densities, haloes, motions."""
+rule sort_particles:
+    """Sort the particles of a box larger than memory into slabs on disk; the shares of its slabs start from there."""
     input:
         measured_box,
     output:
+        touch(temp("<results>/slabs/{entry}/{seed}/sorted")),
+    log:
+        "<results>/logs/sort_particles/{entry}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/sort_particles/{entry}/{seed}.tsv"
+    resources:
+        mem_mb=sorting_memory,
+        runtime=minutes(10, 0.1),
+    params:
+        folder=statistics_folder,
+        scratch=subpath(output[0], parent=True),
+        settings=settings("measure"),
+    shell:
+        "supercosm measure {input:q} --output {params.folder:q} --scratch {params.scratch:q} --sort"
+        " --settings {params.settings:q} > {log:q} 2>&1"
+
+
+rule measure_slab:
+    """Do one slab's share of measuring a box larger than memory."""
+    input:
+        box=measured_box,
+        sorted=rules.sort_particles.output,
+    output:
+        touch(temp("<results>/slabs/{entry}/{seed}/{slab}.done")),
+    log:
+        "<results>/logs/measure_slab/{entry}/{seed}/{slab}.log",
+    benchmark:
+        "<results>/benchmarks/measure_slab/{entry}/{seed}/{slab}.tsv"
+    wildcard_constraints:
+        slab=r"\d+",
+    resources:
+        mem_mb=slab_memory,
+        runtime=minutes(10, 0.5 / CONFIG.statistics.slabs),
+    params:
+        folder=statistics_folder,
+        scratch=subpath(output[0], parent=True),
+        settings=settings("measure"),
+    shell:
+        "supercosm measure {input.box:q} --output {params.folder:q} --scratch {params.scratch:q}"
+        " --slab {wildcards.slab} --settings {params.settings:q} > {log:q} 2>&1"
+
+
+rule measure:
+    """Measure one box by itself: spectra, densities, haloes, motions; one larger than memory from its slabs' shares."""
+    input:
+        box=measured_box,
+        shares=shares_of_slabs,
+    output:
         slab="<results>/statistics/{entry}/{seed}/slab.fits",
-        tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=OF_FIELDS + OF_PARTICLES),
+        tables=expand(
+            "<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv",
+            name=measured_names(OF_FIELDS + OF_PARTICLES),
+        ),
         haloes="<results>/statistics/{entry}/{seed}/haloes.hdf5",
     log:
         "<results>/logs/measure/{entry}/{seed}.log",
@@ -13,27 +64,33 @@ rule measure:
     wildcard_constraints:
         entry=one_of(name for name, entry in MEASURED.items() if "haloes" in entry.statistics),
     resources:
-        mem_mb=box_memory,
+        mem_mb=measuring_memory,
         runtime=minutes(10, 2.0),
     params:
         folder=subpath(output.haloes, parent=True),
+        scratch=scratch_flag,
         settings=settings("measure"),
     shell:
-        "supercosm measure {input:q} --output {params.folder:q} --settings {params.settings:q} > {log:q} 2>&1"
+        "supercosm measure {input.box:q} --output {params.folder:q} {params.scratch:q}"
+        " --settings {params.settings:q} > {log:q} 2>&1"
 
 
 use rule measure as measure_density with:
     output:
         slab="<results>/statistics/{entry}/{seed}/slab.fits",
-        tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=OF_FIELDS),
+        tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=measured_names(OF_FIELDS)),
     log:
         "<results>/logs/measure_density/{entry}/{seed}.log",
     benchmark:
         "<results>/benchmarks/measure_density/{entry}/{seed}.tsv"
     wildcard_constraints:
         entry=one_of(name for name, entry in MEASURED.items() if "haloes" not in entry.statistics),
+    resources:
+        mem_mb=box_memory,
+        runtime=minutes(10, 2.0),
     params:
         folder=subpath(output.slab, parent=True),
+        scratch=[],
         settings=settings("measure"),
 
 

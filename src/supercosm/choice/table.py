@@ -22,6 +22,7 @@ from supercosm.config import Config, Entry
 from supercosm.cost import way_of
 from supercosm.model import CARD, read_card
 from supercosm.provenance import provenance
+from supercosm.stages import tables_of
 from supercosm.tables import read_table, write_table
 
 NATURE = "universes"  # row of the true runs with other small scales
@@ -72,7 +73,9 @@ def gather(config: Config, results: Path) -> QTable:
     interval. Raises DataError on a missing table of metrics and on damaged files.
     """
     paths = {name: results / "evaluation" / f"{name}.ecsv" for name in TABLES}
-    tables = {name: read_table(path) for name, path in paths.items() if name == "metrics" or path.is_file()}
+    known = {"metrics", *tables_of(config, results)}  # none that an earlier configuration left behind
+    there = {name: path for name, path in paths.items() if name in known}
+    tables = {name: read_table(path) for name, path in there.items() if name == "metrics" or path.is_file()}
     first, fixed = reference(config), regression(config)
     rows = []
     for entry in contenders(config):

@@ -16,7 +16,7 @@ import numpy as np
 from supercosm.errors import DataError
 from supercosm.slabs.scratch import Scratch, missing
 from supercosm.slabs.sorting import COLUMNS, LOW, POSITIONS, Layout, particles
-from supercosm.statistics.friends import REACH, Cells, cell_keys, link, occupied, roots
+from supercosm.statistics.friends import REACH, cell_keys, link, occupied, roots
 from supercosm.statistics.haloes import Haloes, Universe, catalogue, describe, fill
 
 CLOSED, OPEN, COUNTS, FLOOR, ROOF = "closed", "open", "counts", "floor", "roof"
@@ -26,10 +26,16 @@ FIELDS = ("number", *COLUMNS)  # of the particles in open groups
 
 
 class Linked(NamedTuple):
-    """One slab after linking. order: of its own particles and those above, by cell. own: number of cells of its own."""
+    """One slab after linking: roots (C,) and first particles (C + 1,) of its cells, and what lies where.
 
-    grid: Cells
+    order: of its own particles by cell. low, own: number of its cells in the lowest planes, and in all that are its
+    own; those of the slab above follow.
+    """
+
+    roots: np.ndarray
+    starts: np.ndarray
     order: np.ndarray
+    low: int
     own: int
 
 
@@ -46,8 +52,7 @@ def find_share(scratch: Scratch, layout: Layout, slab: int, minimum: int, tick: 
     each, numbers of those in the lowest own cells and in the cells above (-1: of none in this slab), and all members.
     """
     if not scratch.has(*share_names(slab)):
-        linked = _linked(scratch, layout, slab)
-        numbers, closed, opened = _numbered(linked, minimum)
+        numbers, closed, opened = _numbered(_linked(scratch, layout, slab), minimum)
         _save_closed(scratch, layout, slab, numbers, closed)
         _save_open(scratch, layout, slab, numbers, closed)
         floor, roof, counts = opened
@@ -58,18 +63,21 @@ def find_share(scratch: Scratch, layout: Layout, slab: int, minimum: int, tick: 
 
 def _linked(scratch: Scratch, layout: Layout, slab: int) -> Linked:
     above = (slab + 1) % layout.number
-    own = particles(scratch, layout, POSITIONS, slab)
-    points = np.concatenate([own, particles(scratch, layout, POSITIONS, above, (LOW,))])
     side, first, planes = layout.cells, int(layout.borders[slab]), layout.planes(slab)
+    points = particles(scratch, layout, POSITIONS, slab, [(above, LOW)])
     keys = cell_keys(points, side / layout.box_size, side)
     keys -= first * side * side
-    keys[len(own) :] %= side**3  # the slab above the last one is the first
+    keys[keys < 0] += side**3  # the slab above the last one is the first
+    own = len(particles(scratch, layout, "ids", slab))
     if layout.number == 1:
-        keys[len(own) :] += side**3
+        keys[own:] += side**3
     order = np.argsort(keys, kind="stable")
-    grid = occupied(keys[order], points[order], planes + REACH, side, (layout.box_size, layout.length))
+    keys, points = keys[order], points[order]  # what was unsorted is let go: memory is short
+    grid = occupied(keys, points, planes + REACH, side, (layout.box_size, layout.length))
+    del keys
     link(grid, planes)
-    return Linked(grid, order[: len(own)], int(grid.rows[planes * side]))
+    ends = (int(grid.rows[n * side]) for n in (REACH, planes))
+    return Linked(roots(grid.parents), grid.starts, order[:own], *ends)
 
 
 def _numbered(linked: Linked, minimum: int) -> tuple[np.ndarray, int, tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -78,23 +86,37 @@ def _numbered(linked: Linked, minimum: int) -> tuple[np.ndarray, int, tuple[np.n
     Returns each own particle's number (N,) or -1, how many are closed, and numbers of open groups, from 0 on, of
     the lowest own cells, of the cells above, and their counts of own particles.
     """
-    grid, own, side = linked.grid, linked.own, linked.grid.side
-    found, sizes = roots(grid.parents), np.diff(grid.starts)
-    sizes[own:] = 0
-    counts = np.bincount(found, weights=sizes, minlength=len(found)).astype(np.int64)
-    low = int(grid.rows[REACH * side])
-    opened = np.zeros(len(found), bool)
-    opened[found[:low]] = opened[found[own:]] = True
-    opened &= counts > 0
-    closed = np.flatnonzero(~opened & (counts >= minimum))
-    opened = np.flatnonzero(opened)
+    found, starts, order, low, own = linked
+    counts = _tally(found, starts, own)
+    touching = np.zeros(len(found), bool)
+    touching[found[:low]] = touching[found[own:]] = True
+    closed = np.flatnonzero(~touching & (counts >= minimum))
+    opened = np.flatnonzero(touching & (counts > 0))
     numbers = np.full(len(found), -1, np.int32)
     numbers[closed], numbers[opened] = np.arange(len(closed)), len(closed) + np.arange(len(opened))
-    of_cells = numbers[found]
-    of_particles = np.empty(len(linked.order), np.int32)
-    of_particles[linked.order] = np.repeat(of_cells[:own], np.diff(grid.starts[: own + 1]))
-    ends = [np.where(part >= 0, part - len(closed), -1) for part in (of_cells[:low], of_cells[own:])]
-    return of_particles, len(closed), (*ends, counts[opened])
+    floor, roof = (np.where(part >= 0, part - len(closed), -1) for part in (numbers[found[:low]], numbers[found[own:]]))
+    return _of_particles(numbers, found, starts, order), len(closed), (floor, roof, counts[opened])
+
+
+@numba.njit(cache=True)
+def _tally(found: np.ndarray, starts: np.ndarray, own: int) -> np.ndarray:
+    """Count the own particles of each root (C,)."""
+    counts = np.zeros(len(found), np.int32)
+    for cell in range(own):
+        counts[found[cell]] += starts[cell + 1] - starts[cell]
+    return counts
+
+
+@numba.njit(cache=True)
+def _of_particles(numbers: np.ndarray, found: np.ndarray, starts: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Return the number of each own particle's group (N,)."""
+    result = np.empty(len(order), np.int32)
+    cell = 0
+    for place in range(len(order)):
+        while starts[cell + 1] <= place:
+            cell += 1
+        result[order[place]] = numbers[found[cell]]
+    return result
 
 
 def _save_closed(scratch: Scratch, layout: Layout, slab: int, numbers: np.ndarray, closed: int) -> None:

@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 MOTIONS = tuple(name for name in COLUMNS if name != POSITIONS)
 OWN = ".scratch"  # folder beside the tables where no other is named
 PORTIONS = 2  # velocities and IDs are on disk for one half of the slabs at a time
+MEMBERS = 4  # bytes a particle that groups across slabs take: a seventh of all particles
 FIELDS = tuple(name for name in BY_SLABS if name in OF_FIELDS)
 
 
@@ -260,9 +261,16 @@ def _check_room(box: SlabBox, task: Task, portions: int) -> None:
     """Raise DataError where the disk is too small for what is sorted, or for the largest mesh beside the positions."""
     if any(box.scratch.folder.glob("[!l]*")):  # what is there already was counted
         return
-    haloes = 12 * box.count + (16 if box.layout.small else 20) * box.count / min(portions, box.layout.number)
-    modes = 0
-    for mesh in (*box.meshes[:1] * ("spectrum" in task.names), *[box.density] * ("moments" in task.names)):
-        planes = mesh.cells + box.layout.number * mesh.assignment.order
-        modes = max(modes, 8 * (planes + mesh.cells) * mesh.lines * (mesh.keep + 1))
-    check_room(box.scratch.folder, max(haloes * ("haloes" in task.names), 12 * box.count + modes))
+    motions = (16 if box.layout.small else 20) / min(portions, box.layout.number)
+    needs = [(12 + motions + MEMBERS) * box.count] if "haloes" in task.names else []
+    if "spectrum" in task.names:
+        needs.append(_modes(box, box.meshes[0], box.meshes[0].lines * (len(box.meshes) - 1)))
+    if {"moments", "distribution"} & set(task.names):
+        needs.append(_modes(box, box.density, box.density.cells))
+    check_room(box.scratch.folder, max(needs))
+
+
+def _modes(box: SlabBox, mesh: Planes, more: int) -> int:
+    """Return the bytes of all positions, of the planes of a mesh, and of `more` planes."""
+    planes = mesh.cells + box.layout.number * (mesh.assignment.order + 1)
+    return 12 * box.count + 8 * (planes + more) * mesh.lines * (mesh.keep + 1)

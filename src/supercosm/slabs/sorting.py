@@ -100,17 +100,26 @@ def is_sorted(scratch: Scratch, column: str, slabs: Sequence[int]) -> bool:
 
 
 def particles(
-    scratch: Scratch, layout: Layout, column: str, slab: int, parts: Sequence[str] = (LOW, HIGH)
+    scratch: Scratch, layout: Layout, column: str, slab: int, parts: Sequence[tuple[int, str]] = ()
 ) -> np.ndarray:
-    """Read one column of a slab's particles, those of its lowest planes first; raise DataError when it is not there."""
-    folder = _folder(scratch, column, slab)
-    if folder is None:
-        raise DataError(f"{scratch.folder} holds no sorted particles; run the same command with --sort first")
-    files = [folder / f"{slab}.{part}" for part in parts]
+    """Read one column of a slab's particles, those of its lowest planes first; raise DataError when it is not there.
+
+    parts: (slab, LOW or HIGH), to read others along with it.
+    """
+    files = []
+    for number, part in ((slab, LOW), (slab, HIGH), *parts):
+        folder = _folder(scratch, column, number)
+        if folder is None:
+            raise DataError(f"{scratch.folder} holds no sorted particles; run the same command with --sort first")
+        files.append(folder / f"{number}.{part}")
+    files = [file for file in files if file.is_file()]
     dtype = dtype_of(column, layout)
-    found = [np.fromfile(file, dtype) if file.is_file() else np.empty(0, dtype) for file in files]
-    joined = found[0] if len(found) == 1 else np.concatenate(found)
-    return joined if column == "ids" else joined.reshape(-1, 3)
+    found = np.empty(sum(file.stat().st_size for file in files) // dtype.itemsize, dtype)
+    start = 0
+    for path in files:
+        with open(path, "rb") as file:
+            start += file.readinto(found[start:].view(np.uint8)) // dtype.itemsize
+    return found if column == "ids" else found.reshape(-1, 3)
 
 
 def dtype_of(column: str, layout: Layout) -> np.dtype:
