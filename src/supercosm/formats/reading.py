@@ -47,9 +47,7 @@ def read(path: str | Path, length_unit: LengthUnit | None = None) -> Found:
 
     Raises DataError when something is missing, truncated, damaged, or of no known format.
     """
-    name, paths, header_of, arrays_of = _recognise(Path(path))
-    headers = [header_of(part) for part in paths]
-    check_alike(headers, paths)
+    name, paths, headers, arrays_of = _headers(path)
     if length_unit is not None:
         units = replace(headers[0].units, lengths=KPC if length_unit == "kpc/h" else 1.0, stated=True)
         headers = [replace(header, units=units) for header in headers]
@@ -60,6 +58,19 @@ def read(path: str | Path, length_unit: LengthUnit | None = None) -> Found:
         described = latticefields.describe(paths[0])
         left_out, stated = described.left_out, described.offset
     return Found(name, paths, headers[0], _joined(found, headers), origin, left_out, stated)
+
+
+def totals_of(path: str | Path) -> tuple[str, Header]:
+    """Return the format of a snapshot and its first header, without reading particles; raise DataError as `read`."""
+    name, _, headers, _ = _headers(path)
+    return name, headers[0]
+
+
+def _headers(path: str | Path) -> tuple[str, list[Path], list[Header], Callable[[Path, Header], Arrays]]:
+    name, paths, header_of, arrays_of = _recognise(Path(path))
+    headers = [header_of(part) for part in paths]
+    check_alike(headers, paths)
+    return name, paths, headers, arrays_of
 
 
 def files_of(path: str | Path) -> list[Path]:
