@@ -41,7 +41,8 @@ def test_paths_of_seeds_and_outputs():
         ({"external": {"low": "/data/{seed", "high": "/data/{seed}"}}, "is no pattern"),
         ({"external": PATHS | {"outputs": ["5"]}}, "{output} and external.outputs belong together"),
         ({"scale_factors": [0.5, 1.0]}, r"outputs = \[\] has 0 names for 2 scale_factors"),
-        ({"external": {"low": "/data/{seed}"}}, "high"),
+        ({"external": {"low": "/data/{seed}"}}, "has no 'high': .* true high-resolution run of every box"),
+        ({"external": {"low": "/{seed}", "high": None}}, "low runs alone .* `supercosm superresolve SNAPSHOT --model"),
     ],
     ids=str,
 )

@@ -18,6 +18,7 @@ from supercosm.journal import Journal
 from supercosm.metering import Cost
 from supercosm.model import Model
 from supercosm.progress import silent
+from supercosm.sameboxes import check_unseen
 from supercosm.sampler import Link, Sampler, check_snapshot
 from supercosm.snapshot import Snapshot
 
@@ -89,6 +90,7 @@ class Chain:
             if not options.override:
                 given = {name: getattr(low, name) for name in ("box_size", "scale_factor", "cosmology", "provenance")}
                 model.check_covers(SimpleNamespace(side=side, **given))
+                check_unseen(low, model.card)
         check_consistency(model, options)
         self.sees_modes |= choose_phases(low, model, options) is not None
         choose_tile(side, model, options)

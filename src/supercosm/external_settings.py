@@ -26,6 +26,18 @@ class External(Settings):
         None, description="unit of lengths in files that do not say it; none: what they say, or kpc/h"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _both(cls, content: Any) -> Any:
+        """Say what to do with low runs that have no high ones."""
+        if isinstance(content, dict) and "low" in content and content.get("high") is None:
+            raise ValueError(
+                "simulation.external has no 'high': a workflow trains and judges models, and needs the true "
+                "high-resolution run of every box; low runs alone are super-resolved by a trained model, with "
+                "`supercosm superresolve SNAPSHOT --model results/NAME/models/MODEL --output FILE`"
+            )
+        return content
+
     @model_validator(mode="after")
     def _patterns(self) -> External:
         for name in ("low", "high"):

@@ -22,6 +22,7 @@ from supercosm.initial import Phases, linear_displacement, linear_overdensity
 from supercosm.lattice import SAME_OFFSET
 from supercosm.mesh import paint, recentred
 from supercosm.provenance import provenance
+from supercosm.sameboxes import fingerprint
 from supercosm.snapshot import Snapshot, read_snapshot
 
 KIND = "supercosm pairs"
@@ -177,7 +178,9 @@ def _write_attributes(file: h5py.File, low: Snapshot, high: Snapshot, slabs: int
     file.attrs["slabs"] = slabs
     file.attrs["bound"] = bound or 0.0
     file.attrs["cosmology"] = np.bytes_(high.cosmology.model_dump_json())
-    origin = provenance("pair", {"slabs": slabs, "bound": bound}, parents=[low.provenance, high.provenance])
+    known = {} if "seed" in high.provenance else {"fingerprint": fingerprint(low.displacement())}
+    parents = [low.provenance, high.provenance]
+    origin = provenance("pair", {"slabs": slabs, "bound": bound}, parents=parents, **known)
     file.attrs["provenance"] = np.bytes_(json.dumps(origin, sort_keys=True))
     file.attrs["seed"] = high.provenance.get("seed", -1)
 

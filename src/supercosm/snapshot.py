@@ -107,7 +107,8 @@ def outline(snapshot: Snapshot) -> SimpleNamespace:
 
 def is_foreign(provenance: dict[str, Any]) -> bool:
     """Tell whether all that is known of a snapshot's cosmology is Omega_m and h, as of other codes' headers."""
-    return not provenance or provenance.get("cosmology") == "header"
+    made = set(provenance) - {"compression"}  # which tells what was lost, of whatever it was
+    return not made or provenance.get("cosmology") == "header"
 
 
 def from_lattice(

@@ -33,6 +33,7 @@ from supercosm.leftovers import discard_foreign, empty
 from supercosm.model import load_model
 from supercosm.pairs import CHUNK, PairFile
 from supercosm.publishing import publish, times_of
+from supercosm.sameboxes import fingerprint, shared_box
 from supercosm.sharing import Share
 from supercosm.stopping import SIGNALS, stoppable
 from supercosm.told import numbers
@@ -220,6 +221,15 @@ def _check_seeds(training: list[PairFile], validation: list[PairFile]) -> None:
     shared = {f.seed for f in training} & {f.seed for f in validation} - {-1}
     if shared:
         raise DataError(f"seeds {sorted(shared)} are in both training and validation; give each its own boxes")
+    unknown = (
+        [(str(file.path), fingerprint(file.read("low/displacement"))) for file in files if file.seed < 0]
+        for files in (training, validation)
+    )
+    if found := shared_box(*unknown):
+        raise DataError(
+            f"{found[0]} (training) and {found[1]} (validation) are one universe: their low runs move alike; give each "
+            "role its own boxes"
+        )
 
 
 def _check_told(settings: AnyModel, files: list[PairFile]) -> None:

@@ -11,7 +11,7 @@ from supercosm.compression.particles import KIND, PROBES, compress_snapshot, dec
 from supercosm.compression.rivals import CODECS
 from supercosm.config import Cosmology
 from supercosm.errors import ConfigurationError, DataError
-from supercosm.snapshot import from_lattice, read_snapshot, write_snapshot
+from supercosm.snapshot import from_lattice, is_foreign, read_snapshot, write_snapshot
 from supercosm.superresolution import Baseline, superresolve
 
 pytest.importorskip("hdf5plugin")
@@ -76,11 +76,13 @@ def test_the_result_is_a_snapshot_like_the_first(run, tmp_path):
     assert read_snapshot(tmp_path / "x.hdf5").provenance == found.provenance
 
 
-def test_lattice_points_on_corners_stay_there(run):
-    """Particles of a run that began at corners are predicted to rest there, and displacements stay the true ones."""
-    snapshot = replace(run[0], offset=0.0)
+@pytest.mark.parametrize("offset", [0.0, 0.4213])
+def test_lattice_points_stay_where_they_are(run, offset):
+    """Particles that began at corners, or beside gas, are predicted to rest there; what was left out is told."""
+    snapshot = replace(run[0], offset=offset, left_out={"gas": 7}, provenance={})
     found = decompress_snapshot(*compress_snapshot(snapshot, 0.05, 5.0))
-    assert found.offset == 0
+    assert (found.offset, found.left_out) == (offset, {"gas": 7})
+    assert is_foreign(found.provenance)
     assert errors(found, snapshot)[0] <= 0.05
 
 

@@ -4,8 +4,10 @@ import tracemalloc
 
 import pytest
 from foreignfiles import Run, write_bigfile, write_binary, write_fields, write_gadget_hdf5, write_swift
+from hydroruns import HydroRun, write_hydro_binary, write_hydro_swift
 
 from supercosm.errors import SupercosmError
+from supercosm.formats import swiftwriter
 from supercosm.snapshot import from_lattice, read_snapshot, write_snapshot
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -33,6 +35,11 @@ def ours(folder, small):
     return folder / "snap"
 
 
+def our_swift(folder, small):
+    swiftwriter.write(folder / "snap", small, slice(0, len(small.ids)), 0, 1)
+    return folder / "snap"
+
+
 WRITERS = {
     "ours": ours,
     "gadget": lambda folder, small: write_gadget_hdf5(folder / "snap", Run(small))[0],
@@ -42,6 +49,9 @@ WRITERS = {
     "binary2": lambda folder, small: write_binary(folder / "snap", Run(small), kind=2, masses=True)[0],
     "bigfile": lambda folder, small: write_bigfile(folder / "snap", Run(small)) / "Header" / "attr-v2",
     "bigfile-block": lambda folder, small: write_bigfile(folder / "snap", Run(small)) / "1" / "Position" / "header",
+    "binary-gas": lambda folder, small: write_hydro_binary(folder / "snap", HydroRun(small), masses=True)[0],
+    "swift-gas": lambda folder, small: write_hydro_swift(folder / "snap", HydroRun(small))[0],
+    "our-swift": our_swift,
     "npy": lambda folder, small: write_fields(folder / "snap", small) / "disp.npy",
     "description": lambda folder, small: write_fields(folder / "snap", small) / "snapshot.yaml",
 }

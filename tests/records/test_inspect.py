@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from foreignfiles import Run, write_binary, write_fields, write_gadget_hdf5
+from hydroruns import LEFT_OUT, HydroRun, write_hydro_gadget
 from learning import TEST_SEED, TRAINING_SEED, configuration, random_model
 
 from supercosm.compression.compress import compress_file
@@ -21,6 +22,7 @@ from supercosm.files import write_json
 from supercosm.fitsfile import write_slab
 from supercosm.importing import import_snapshot
 from supercosm.measure import measure
+from supercosm.records import snapshots
 from supercosm.records.arrays import PIECE, pieces
 from supercosm.records.found import Found, as_text, columns, lineage, text
 from supercosm.records.inspect import describe
@@ -298,3 +300,75 @@ def test_pieces_cover_an_array_once(tmp_path, shape):
         sizes = [int(np.prod(np.empty(shape, "V0")[piece].shape)) for piece in pieces(data)]
     assert sum(sizes) == np.prod(shape)
     assert max(sizes) <= PIECE
+
+
+def test_what_was_never_written_is_no_damage(tmp_path):
+    """Of a whole file that holds arrays without data, everything is told; nothing is read that is not there."""
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file["null"] = h5py.Empty("f4")
+        file["empty"] = np.empty((0, 3))
+        file["text"] = "a word"
+        file.create_dataset("never", (1 << 40, 3), "f4", chunks=(1 << 16, 3))
+        file.create_dataset("plain", (1000,), "f4")
+        partly = file.create_dataset("partly", (1 << 40,), "i4", chunks=(100,), fletcher32=True)
+        partly[:100], partly[1000:1100] = 3, 4
+        file["whole"] = np.arange(5.0)
+    found = describe(tmp_path / "x.hdf5")
+    assert found.facts["arrays_not_written_to_the_end"] == ["never", "partly", "plain"]
+    assert found.facts["arrays"] == 7
+    rows = {row["array"]: row for row in found.tables["arrays"]}
+    assert rows["null"]["shape"] is None
+    assert [rows["partly"][name] for name in ("smallest", "largest", "rms")] == [3, 4, pytest.approx(np.sqrt(12.5))]
+    assert rows["whole"]["largest"] == 4
+    for name in ("null", "empty", "text", "never", "plain"):
+        assert rows[name]["smallest"] is None
+    assert "partly" in as_text("x", found)
+
+
+@pytest.mark.parametrize("kind", ["null", "never", "partly"])
+def test_particles_that_were_never_written_are_told(files, tmp_path, kind):
+    path = Path(shutil.copy(files / "snapshot.hdf5", tmp_path))
+    with h5py.File(path, "a") as file:
+        del file["PartType1/Velocities"]
+        if kind == "null":
+            file["PartType1/Velocities"] = h5py.Empty("f4")
+        else:
+            data = file.create_dataset("PartType1/Velocities", (4096, 3), "f4", chunks=(512, 3))
+            if kind == "partly":
+                data[:512] = 1
+    words = "holds nothing at all" if kind == "null" else "it was never written to the end"
+    with pytest.raises(DataError, match=f"/PartType1/Velocities .*{words}"):
+        describe(path)
+
+
+def test_the_density_of_a_snapshot(files):
+    facts, snapshot = describe(files / "snapshot.hdf5").facts, read_snapshot(files / "snapshot.hdf5")
+    density = density_of(snapshot, 8).data
+    assert facts["density_cell"] == 50 / 8
+    assert (facts["smallest_density"], facts["largest_density"]) == (density.min(), density.max())
+    assert facts["rms_overdensity"] == pytest.approx(density.std(), rel=1e-5)
+
+
+def test_a_run_with_gas(files, tmp_path, command):
+    ours = read_snapshot(files / "snapshot.hdf5")
+    (path,) = write_hydro_gadget(tmp_path / "theirs", HydroRun(ours))
+    found = describe(path)
+    rows = {row["type"]: row for row in found.tables["particle_types"]}
+    assert {name: rows[name]["particles"] for name in LEFT_OUT} == LEFT_OUT
+    share = ours.cosmology.Omega_b / ours.cosmology.Omega_m
+    assert rows["dark matter"]["part_of_matter"] == pytest.approx(1 - share, rel=1e-4)
+    assert sum(row["part_of_matter"] for row in rows.values()) == pytest.approx(1, rel=1e-4)
+    assert rows["dark matter"]["mean_mass"] == pytest.approx(found.facts["particle_mass"] * (1 - share), rel=1e-4)
+    assert found.facts["lattice_points_at"] == pytest.approx(0.5 - share / 2, abs=0.002)
+    assert "black holes" in command("inspect", path)[1]
+    import_snapshot(path, tmp_path / "ours.hdf5")
+    rows = describe(tmp_path / "ours.hdf5").tables["particle_types"]
+    assert {row["type"]: row["particles"] for row in rows} == {"dark matter": 4096, **LEFT_OUT}
+
+
+def test_of_what_is_too_large_the_header_is_told(files, monkeypatch):
+    monkeypatch.setattr(snapshots, "MOST", 4000)
+    found = describe(files / "snapshot.hdf5")
+    assert (found.facts["particles"], found.facts["box_size"], found.facts["scale_factor"]) == (4096, 50.0, 1.0)
+    assert "Only its header was read" in found.notes[0]
+    assert "rms_velocity" not in found.facts

@@ -56,6 +56,7 @@ def compress_snapshot(
         "predicted": prediction is not None,
         "lineage": lineage or {},
         **({} if snapshot.offset == CENTRES else {"offset": snapshot.offset}),
+        **({"left_out": snapshot.left_out} if snapshot.left_out else {}),
     }
     blobs = {} if prediction is None else {"prediction": _fingerprint(prediction).tobytes()}
     for name, predicted in _predicted(header, prediction).items():
@@ -101,6 +102,7 @@ def decompress_snapshot(
         cosmology=Cosmology.model_validate(header["cosmology"]),
         provenance={**header["provenance"], "compression": loss},
         offset=header.get("offset", CENTRES),
+        left_out=dict(header.get("left_out", {})),
     )
 
 

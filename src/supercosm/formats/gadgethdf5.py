@@ -144,12 +144,15 @@ def checked(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     data = file[name]
     if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu":
         raise DataError(f"{path}: /{name} holds no numbers; the file is damaged, or not of this kind")
+    if data.shape is None:
+        raise DataError(f"{path}: /{name} holds nothing at all (a null dataspace); give a snapshot with particles")
     if data.is_virtual or data.external:
         raise DataError(f"{path}: /{name} lies in other files; name those, or their folder, instead")
     stored = data.id.get_storage_size() * (DEEPEST if _is_packed(data) else 1)
     if data.size * data.dtype.itemsize > stored:
         raise DataError(
-            f"{path} is truncated or damaged: /{name} has the shape {data.shape}, but only {stored} bytes are there"
+            f"{path}: /{name} has the shape {data.shape}, but only {stored} bytes are there: it was never written to "
+            "the end, or the file is truncated; write it again"
         )
     return data
 

@@ -43,7 +43,11 @@ class Particles:
 
 def read_particles(path: str | Path, length_unit: LengthUnit | None = None) -> Particles:
     """Read a snapshot of any known format; see `supercosm.snapshot.read_snapshot`."""
-    found = read(path, length_unit)
+    return particles_of(read(path, length_unit))
+
+
+def particles_of(found: Found) -> Particles:
+    """Bring what files hold into this package's units and order; raise DataError where it is no snapshot."""
     name, header, arrays = found.paths[0], found.header, found.arrays
     lengths = np.float32 if arrays.positions.dtype == np.float32 else np.float64
     _check_columns(found, name)

@@ -47,9 +47,7 @@ def read(path: str | Path, length_unit: LengthUnit | None = None) -> Found:
 
     Raises DataError when something is missing, truncated, damaged, or of no known format.
     """
-    name, paths, header_of, arrays_of = _recognise(Path(path))
-    headers = [header_of(part) for part in paths]
-    check_alike(headers, paths)
+    name, paths, headers, arrays_of = _headers(path)
     if length_unit is not None:
         units = replace(headers[0].units, lengths=KPC if length_unit == "kpc/h" else 1.0, stated=True)
         headers = [replace(header, units=units) for header in headers]
@@ -67,15 +65,26 @@ def hdf5_parts(path: str | Path) -> tuple[list[Path], list[Header], dict[str, An
 
     Raises DataError for other formats, and for what `read` would refuse of headers.
     """
-    name, paths, header_of, _ = _recognise(Path(path))
+    name, paths, headers, _ = _headers(path)
     if name != "gadget-hdf5":
         raise DataError(
             f"{path} is of the format {name}, which is read whole only; `supercosm import` makes an HDF5 "
             "snapshot of it, which can be read in blocks"
         )
+    return paths, headers, read_origin(paths)
+
+
+def totals_of(path: str | Path) -> tuple[str, Header]:
+    """Return the format of a snapshot and its first header, without reading particles; raise DataError as `read`."""
+    name, _, headers, _ = _headers(path)
+    return name, headers[0]
+
+
+def _headers(path: str | Path) -> tuple[str, list[Path], list[Header], Callable[[Path, Header], Arrays]]:
+    name, paths, header_of, arrays_of = _recognise(Path(path))
     headers = [header_of(part) for part in paths]
     check_alike(headers, paths)
-    return paths, headers, read_origin(paths)
+    return name, paths, headers, arrays_of
 
 
 def files_of(path: str | Path) -> list[Path]:

@@ -11,11 +11,11 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from supercosm.errors import DataError
 from supercosm.files import hdf5_reader
+from supercosm.records import snapshots
 from supercosm.records.arrays import describe_arrays
 from supercosm.records.found import Found
 
@@ -25,37 +25,6 @@ UNPACKING = (  # what zip files raise that are damaged, encrypted, of another co
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, OSError, EOFError),
     *(KeyError, TypeError, ValueError, RuntimeError, NotImplementedError, StopIteration),
 )
-
-
-def snapshot(path: Path) -> Found:
-    """Describe a snapshot, ours or anybody's."""
-    from supercosm.snapshot import is_foreign, read_snapshot
-
-    box = read_snapshot(path)
-    facts: dict[str, Any] = {"particles": len(box.ids)}
-    notes = []
-    try:
-        displacement = box.displacement()
-        facts["particles_per_side"] = box.side
-        facts["rms_displacement"] = float(np.sqrt(3 * np.mean(np.square(displacement, dtype=np.float64))))
-        if displacement.std() > 0.2 * box.box_size:
-            notes.append("Particles are nowhere near the lattice points that their IDs name: this order is no lattice.")
-    except DataError as error:
-        notes.append(f"No lattice: {error}.")
-    facts |= {"box_size": box.box_size, "scale_factor": box.scale_factor, "redshift": box.redshift}
-    facts["cosmology"] = box.cosmology.model_dump()
-    if is_foreign(box.provenance):
-        facts["cosmology"] = {name: facts["cosmology"][name] for name in ("Omega_m", "h")}
-        notes.append("Made by another code: no seed is known, nor more of the cosmology than Omega_m and h.")
-    facts |= {
-        "particle_mass": box.particle_mass * 1e10,
-        "rms_velocity": float(np.sqrt(3 * np.mean(np.square(box.velocities, dtype=np.float64)))),
-        "seed": box.provenance.get("seed"),
-    }
-    if path.is_file() and h5py.is_hdf5(path):
-        facts |= describe_arrays(path, "snapshot")[0]
-    units = BOX_UNITS | {"particle_mass": "Msun/h", "rms_displacement": "Mpc/h", "rms_velocity": "km/s"}
-    return Found("snapshot", facts, units, origin=box.provenance, notes=notes)
 
 
 def pairs(path: Path) -> Found:
@@ -140,7 +109,7 @@ def hdf5(path: Path) -> Found:
     if "Haloes" in groups:
         return haloes(path)
     if "Header" in groups:
-        return snapshot(path)
+        return snapshots.snapshot(path)
     integrity, rows = describe_arrays(path, "HDF5 file")
     return Found("HDF5 file", integrity, tables={"arrays": rows})
 

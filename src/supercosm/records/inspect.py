@@ -11,7 +11,7 @@ from supercosm.errors import DataError
 from supercosm.formats import bigfolder, gadgetbinary, is_hdf5, latticefields
 from supercosm.formats.parts import first_file
 from supercosm.leftovers import NOTE
-from supercosm.records import files, folders
+from supercosm.records import files, folders, snapshots
 from supercosm.records.found import Found
 
 KNOWN = (
@@ -83,7 +83,7 @@ def _foreign(path: Path) -> Found:
     """Take it for a snapshot of another program."""
     if not _is_snapshot(path):
         raise DataError(f"{path} is nothing that can be described: it is not {KNOWN}")
-    return files.snapshot(path)
+    return snapshots.snapshot(path)
 
 
 def _is_snapshot(path: Path) -> bool:
