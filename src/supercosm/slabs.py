@@ -117,7 +117,8 @@ def _made_for(snapshot: Path, chain: Chain, cut: Cut) -> dict[str, Any]:
 def _files(output: Path, cut: Cut, expected: dict[str, Any]) -> Files:
     """Find out which files are missing; raise DataError where one that lies there does not belong to the others."""
     names = names_of(output, cut.files)
-    for path in numbered(output).values():
+    there = numbered(output)  # other jobs are at work on the other files: what `join` makes of them, it checks
+    for path in there.values() if cut.part is None else [there[n] for n in cut.numbers if n in there]:
         found = made_for(path)
         if found != expected:
             raise DataError(
