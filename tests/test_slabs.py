@@ -174,7 +174,7 @@ def test_files_of_another_origin_are_refused(slabs, tmp_path):
     (tmp_path / "high.0.hdf5").rename(tmp_path / "kept")
     slabs(options=Options(seed=8, tile=8, device="cpu"), part=0)  # other jobs' files are for `join` to check
     for refused in (lambda: read_snapshot(high), lambda: join(high, tmp_path / "joined.hdf5")):
-        with pytest.raises(DataError, match="high.1.hdf5 was made of another snapshot, model or set of options"):
+        with pytest.raises(DataError, match=r"high\.1\.hdf5 was made of another snapshot, model or set of options"):
             refused()
     assert not (tmp_path / "joined.hdf5").exists()
 
@@ -186,7 +186,7 @@ def test_an_incomplete_or_damaged_set_is_not_joined(slabs, tmp_path):
         join(high, tmp_path / "joined.hdf5")
     (tmp_path / "high.1.hdf5").rename(tmp_path / "high.0.hdf5")
     (tmp_path / "kept").rename(tmp_path / "high.1.hdf5")  # each is whole, in the other's place
-    with pytest.raises(DataError, match="high.0.hdf5 does not hold particles 1 to"):
+    with pytest.raises(DataError, match=r"high\.0\.hdf5 does not hold particles 1 to"):
         join(high, tmp_path / "joined.hdf5")
     size = (tmp_path / "high.1.hdf5").stat().st_size
     os.truncate(tmp_path / "high.1.hdf5", size // 2)

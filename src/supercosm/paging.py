@@ -102,6 +102,27 @@ class ScratchFile:
         self._file.close()
 
 
+class Stored:
+    """An array that waits in scratch space until it is needed again."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        """Write an array to disk."""
+        self._shape, self._kind, self._scratch = numbers.shape, numbers.dtype, Scratch()
+        self._file = ScratchFile(self._scratch.path / "numbers", numbers.nbytes)
+        self._file.write(0, numbers)
+
+    def read(self) -> np.ndarray:
+        """Return it, as a new array."""
+        numbers = np.empty(self._shape, self._kind)
+        self._file.read(0, numbers)
+        return numbers
+
+    def close(self) -> None:
+        """Give the scratch space back."""
+        self._file.close()
+        self._scratch.close()
+
+
 def reserve(file: Any, size: int) -> None:
     """Take the space of an open file at once: a full disk is an error now, no crash later."""
     if hasattr(os, "posix_fallocate"):  # macOS lacks it

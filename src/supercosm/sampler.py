@@ -30,7 +30,7 @@ from supercosm.model import Model
 from supercosm.noise import key_of
 from supercosm.pairs import check_lattice
 from supercosm.provenance import provenance
-from supercosm.rows import Tick, strips
+from supercosm.rows import Tick, along_x, strips
 from supercosm.schemes import Region
 from supercosm.smallscales import SmallScales
 from supercosm.snapshot import Snapshot, from_lattice, outline
@@ -184,12 +184,15 @@ class Sampler:
         carried = None if number == 0 else states.planes(number - 1, first, span)
         channels = len(low) if number == self.passes - 1 else self.scheme.width
         out = np.empty((channels, self.depth * self.factor, self.high, self.high), np.float32)
-        for y, strip in strips(self, (low, modes, carried), place, self._apply, tick):
+        for y, strip in strips(self, (along_x(self, low, x), modes, carried), place, self._apply, tick):
             out[:, :, y : y + strip.shape[2]] = strip
         return out
 
     def strips(self, low: Tensor, modes: SmallScales | None, x: int, tick: Tick) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (first y, fields (6, planes, rows, n)) of the row of tiles at x [low cells] of a model of one pass."""
+        """Yield (first y, fields (6, planes, rows, n)) of the row of tiles at x [low cells] of a model of one pass.
+
+        low: what `rows.along_x` makes of the low run's fields for this row.
+        """
         return strips(self, (low, modes, None), (0, x), self._apply, tick)
 
     @torch.no_grad()

@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
 from supercosm.chain import Chain
 from supercosm.checkpoints import checkpoints_in
@@ -28,7 +29,9 @@ from supercosm.errors import ConfigurationError, DataError
 from supercosm.formats.parts import names_of, numbered
 from supercosm.formats.reading import made_for
 from supercosm.metering import Meter
+from supercosm.paging import Stored
 from supercosm.progress import progress
+from supercosm.rows import along_x
 from supercosm.sampler import Sampler
 from supercosm.snapshot import Part, lattice_positions, read_snapshot, snapshot_writer
 from supercosm.stopping import stop_if_asked, stoppable
@@ -162,13 +165,15 @@ def _make(sampler: Sampler, files: Files, cut: Cut, journal: bool) -> None:
 
 def _one_by_one(sampler: Sampler, files: Files, cut: Cut, tick: Callable[[], None]) -> None:
     """Make every missing file of a model of one pass by itself."""
-    low = sampler.low_fields()
+    slab, low = sampler.low // cut.files, Stored(sampler.low_fields().numpy())  # each row needs it, but for a moment
     sampler.forget_particles()
-    slab = sampler.low // cut.files
-    with sampler.modes(_planes(sampler, files.missing, slab)) as modes:
+
+    def row(x: int) -> Row:
+        return sampler.strips(along_x(sampler, torch.from_numpy(low.read()), x), modes, x, tick)
+
+    with closing(low), sampler.modes(_planes(sampler, files.missing, slab)) as modes:
         for number in files.missing:
-            rows = ((x, sampler.strips(low, modes, x, tick)) for x in _rows(sampler, number * slab, slab))
-            _write(sampler, files, number, rows)
+            _write(sampler, files, number, ((x, row(x)) for x in _rows(sampler, number * slab, slab)))
 
 
 def _rows(sampler: Sampler, first: int, slab: int) -> Iterator[int]:
