@@ -18,7 +18,7 @@ from supercosm.joining import join
 from supercosm.metering import read_costs
 from supercosm.model import load_model
 from supercosm.sampler import Sampler
-from supercosm.slabs import Cut, superresolve_slabs
+from supercosm.slabs import Aside, Cut, superresolve_slabs
 from supercosm.snapshot import read_snapshot
 from supercosm.superresolution import superresolve_file
 
@@ -87,7 +87,7 @@ def slabs(low, models, tmp_path):
 
     def make(name="modes", files=2, part=None, options=OPTIONS, **more):
         source = models / name if name in MODELS else name
-        superresolve_slabs(low, tmp_path / "high", [source], options, Cut(files, part), 2, **more)
+        superresolve_slabs(low, tmp_path / "high", [source], options, Cut(files, part), Aside(factor=2, **more))
         return tmp_path / "high"
 
     return make
@@ -145,6 +145,20 @@ def test_parts_made_alone_are_those_made_together(slabs, tmp_path, evaluations):
         high = slabs(part=part)
     assert len(evaluations) == 8
     assert {file.name: file.read_bytes() for file in files_of(high)} == together
+
+
+def test_jobs_share_small_scales_that_one_of_them_made(slabs, tmp_path, monkeypatch):
+    alone = [file.read_bytes() for file in files_of(slabs())]
+    for file in tmp_path.iterdir():
+        file.unlink()
+    slabs(part=1, scratch=tmp_path / "shared")
+    (modes,) = (tmp_path / "shared").iterdir()
+    monkeypatch.setattr("supercosm.smallscales.displacement_modes", None)  # nothing is made again
+    assert [file.read_bytes() for file in files_of(slabs(part=0, scratch=tmp_path / "shared"))] == alone
+    os.truncate(modes, 1000)
+    (tmp_path / "high.0.hdf5").unlink()
+    with pytest.raises(DataError, match=r"has 1000 bytes instead of .* remove it"):
+        slabs(part=0, scratch=tmp_path / "shared")
 
 
 def test_thin_tiles_agree_with_cubes(slabs, undivided, models):
@@ -206,7 +220,7 @@ def test_a_killed_run_keeps_whole_files_and_goes_on(slabs, low, models, tmp_path
     assert process.returncode == -signal.SIGKILL, process.stderr
     shown = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
     assert shown == {"high.0.hdf5", "scratch"}
-    assert len(list(scratch.iterdir())) == 1  # small scales that nobody needs any more
+    assert len(list(scratch.iterdir())) == 2  # small scales and low run that nobody needs any more
     environment = {**environment, "HIGH": str(tmp_path / "high")}
     command[-1] = 100
     process = subprocess.run([str(part) for part in command], env=environment, stderr=subprocess.PIPE, timeout=300)

@@ -70,12 +70,13 @@ class Scratch:
 class ScratchFile:
     """A file of raw numbers that is written and read at any place; its space is taken at once."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        """Make a file of `size` bytes; raise OSError, with its name, where the disk has no room."""
-        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by `close`
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        """Make a file of `size` bytes, or open one that is there to read; raise OSError where the disk has no room."""
+        self._file = open(path, "rb" if size is None else "w+b", buffering=0)  # noqa: SIM115 - closed by `close`
         self._written = Written(self._file.fileno())
         try:
-            reserve(self._file, size)
+            if size is not None:
+                reserve(self._file, size)
         except OSError as error:
             self._file.close()
             raise OSError(error.errno, error.strerror, str(path)) from None

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -267,15 +268,15 @@ class Sampler:
         """Let go of the particles of the low run, when its fields are all that is needed from now on."""
         self.snapshot, self.origin = outline(self.snapshot), outline(self.origin)
 
-    def modes(self, kept: Sequence[int] | None = None) -> Any:
-        """Open the small-scale modes, or nothing; kept: planes along x that are needed, all where nothing is said."""
+    def modes(self, kept: Sequence[int] | None = None, shared: Path | None = None) -> Any:
+        """Open the small-scale modes, or nothing; kept, shared: as of `SmallScales`."""
         if self.phases is None:
             return nullcontext()
         low = self.snapshot
         cosmology = low.cosmology if self.baseline else self.model.likely_cosmology(self.origin)  # it shaped the power
         D = growth(cosmology, low.scale_factor).D / self.units[0]
         sides = (self.low, self.high)
-        more = {"growth": D, "overdensity": self.density, "kept": kept}
+        more = {"growth": D, "overdensity": self.density, "kept": kept, "shared": shared}
         return closing(SmallScales(self.phases, cosmology, low.box_size, sides, **more))
 
 

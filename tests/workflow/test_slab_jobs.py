@@ -1,4 +1,4 @@
-"""A box made in slabs, each by a job of its own, by Snakemake for real: the same bits, and only what is lost runs again."""
+"""A box made in slabs, each by its own job, by Snakemake for real: the same bits, and what is lost runs again alone."""
 
 import re
 import shutil
