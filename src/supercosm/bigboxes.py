@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import torch
 
 from supercosm.chain import Chain
 from supercosm.checkpoints import checkpoints_in
@@ -28,7 +29,9 @@ from supercosm.errors import ConfigurationError, DataError
 from supercosm.formats.origin import made_for
 from supercosm.formats.parts import numbered, part_names
 from supercosm.metering import Meter
+from supercosm.paging import Stored
 from supercosm.progress import progress
+from supercosm.rows import along_x
 from supercosm.sampler import Sampler
 from supercosm.snapshot import Part, lattice_positions, read_snapshot, snapshot_writer
 from supercosm.stopping import stop_if_asked, stoppable
@@ -57,6 +60,20 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """What is needed, or left, beside the files.
+
+    factor: up-sampling of baselines. cost: file for what a call cost. checkpoints: folder from which a model of several
+    passes goes on. scratch: folder in which small-scale modes stay for other calls that need the same ones.
+    """
+
+    factor: int | None = None
+    cost: Path | None = None
+    checkpoints: Path | None = None
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True)
 class Files:
     """The files of one sample: their names, which of them are missing, and what they all are made of."""
 
@@ -76,17 +93,14 @@ def superresolve_slabs(
     sources: Sequence[Path | str],
     options: Options,
     cut: Cut,
-    factor: int | None = None,
-    cost: Path | None = None,
-    checkpoints: Path | None = None,
+    aside: Aside = Aside(),
 ) -> None:
     """Super-resolve a snapshot file into output.0.hdf5, output.1.hdf5, …; files that are there are not made again.
 
-    sources, options, factor: as of `superresolve_file`. cost: file for what this call cost. checkpoints: folder from
-    which a model of several passes goes on. SIGTERM and SIGUSR1 raise StoppedError after the row of tiles under way.
-    Raises ConfigurationError where the box cannot be cut so, DataError where files of another origin lie there.
+    sources, options: as of `superresolve_file`. SIGTERM and SIGUSR1 raise StoppedError after the row of tiles under
+    way. Raises ConfigurationError where the box cannot be cut so, DataError where files of another origin lie there.
     """
-    chain = Chain(read_snapshot(snapshot), [source_of(one, factor, options.device) for one in sources], options)
+    chain = Chain(read_snapshot(snapshot), [source_of(one, aside.factor, options.device) for one in sources], options)
     chain.cut(cut.files)
     files = _files(output, cut, _made_for(snapshot, chain, cut))
     meter = Meter(chain.device)
@@ -94,8 +108,8 @@ def superresolve_slabs(
         log.info("%s: nothing to do, all files are there", output)
     with ExitStack() as stack:
         notes = None
-        if checkpoints is not None and files.missing:
-            kept = stack.enter_context(checkpoints_in(checkpoints, files.made_for))
+        if aside.checkpoints is not None and files.missing:
+            kept = stack.enter_context(checkpoints_in(aside.checkpoints, files.made_for))
             notes = kept.folder / "0"
         if chain.sees_modes:
             linear_power(chain.low.cosmology)  # as in `superresolve_file`
@@ -103,8 +117,8 @@ def superresolve_slabs(
             if files.missing:
                 sampler = chain.sampler(options.seed, None if notes is None else (notes, spent))
                 del chain
-                _make(sampler, files, cut, notes is not None)
-    meter.write(cost)
+                _make(sampler, files, cut, aside)
+    meter.write(aside.cost)
 
 
 def _made_for(snapshot: Path, chain: Chain, cut: Cut) -> dict[str, Any]:
@@ -117,7 +131,8 @@ def _made_for(snapshot: Path, chain: Chain, cut: Cut) -> dict[str, Any]:
 def _files(output: Path, cut: Cut, expected: dict[str, Any]) -> Files:
     """Find out which files are missing; raise DataError where one that lies there does not belong to the others."""
     names = part_names(output, cut.files)
-    for path in numbered(output).values():
+    there = numbered(output)  # other jobs are at work on the other files: what `join` makes of them, it checks
+    for path in there.values() if cut.part is None else [there[n] for n in cut.numbers if n in there]:
         found = made_for(path)
         if found != expected:
             raise DataError(
@@ -136,7 +151,7 @@ def _difference(found: dict[str, Any] | None, expected: dict[str, Any]) -> str:
     return "; ".join(shown) or "another version wrote it"
 
 
-def _make(sampler: Sampler, files: Files, cut: Cut, journal: bool) -> None:
+def _make(sampler: Sampler, files: Files, cut: Cut, aside: Aside) -> None:
     """Make the missing files, in order."""
     one_pass = sampler.passes == 1 and sampler.consistency is None
     if cut.part is not None and not one_pass:
@@ -151,23 +166,25 @@ def _make(sampler: Sampler, files: Files, cut: Cut, journal: bool) -> None:
     )
     with ExitStack() as stack:
         tick = stack.enter_context(progress(f"super-resolve {files.name}", work if one_pass else sampler.work))
-        if one_pass or journal:
+        if one_pass or aside.checkpoints is not None:
             stack.enter_context(stoppable())
         if one_pass:
-            _one_by_one(sampler, files, cut, tick)
+            _one_by_one(sampler, files, cut.files, aside.scratch, tick)
         else:
             _as_they_come(sampler, files, cut, tick)
 
 
-def _one_by_one(sampler: Sampler, files: Files, cut: Cut, tick: Callable[[], None]) -> None:
+def _one_by_one(sampler: Sampler, files: Files, count: int, scratch: Path | None, tick: Callable[[], None]) -> None:
     """Make every missing file of a model of one pass by itself."""
-    low = sampler.low_fields()
+    slab, low = sampler.low // count, Stored(sampler.low_fields().numpy())  # each row needs it, but for a moment
     sampler.forget_particles()
-    slab = sampler.low // cut.files
-    with sampler.modes(_planes(sampler, files.missing, slab)) as modes:
+
+    def row(x: int) -> Row:
+        return sampler.strips(along_x(sampler, torch.from_numpy(low.read()), x), modes, x, tick)
+
+    with closing(low), sampler.modes(_planes(sampler, files.missing, slab), scratch) as modes:
         for number in files.missing:
-            rows = ((x, sampler.strips(low, modes, x, tick)) for x in _rows(sampler, number * slab, slab))
-            _write(sampler, files, number, rows)
+            _write(sampler, files, number, ((x, row(x)) for x in _rows(sampler, number * slab, slab)))
 
 
 def _rows(sampler: Sampler, first: int, slab: int) -> Iterator[int]:

@@ -107,10 +107,16 @@ def choose_shape(low: int, model: Model | Baseline, options: Options, files: int
     if settings is not None and settings.fields == "density":
         raise ConfigurationError("this model makes a density, which is one small file: leave out --files")
     factor = model.factor if settings is None else model.card.factor
-    step, halo = (1, 0) if settings is None else settings.tiling(factor)
+    halo = 0 if settings is None else settings.tiling(factor)[1]
+    fault = None if settings is None else settings.slab_fault(files, low, factor)
+    if fault is None and low % files:
+        fault = f"files = {files} does not divide the {low} low-resolution cells per side; choose a divisor"
+    if fault:
+        raise ConfigurationError(fault)
 
-    def suits(size: int) -> bool:
-        return size == low or (size % step == 0 and size >= halo)
+    def suitable(whole: int) -> list[int]:
+        divisors = (size for size in range(1, whole + 1) if whole % size == 0)
+        return [size for size in divisors if settings is None or settings.suits(size, low, factor)]
 
     def waste(shape: tuple[int, int]) -> tuple[bool, float]:
         spans = [size if size == low else size + 2 * halo for size in shape]
@@ -118,16 +124,7 @@ def choose_shape(low: int, model: Model | Baseline, options: Options, files: int
         too_large = cells * factor**3 > CELLS
         return too_large, cells if too_large else cells / (shape[0] * shape[1] ** 2)
 
-    fits = [n for n in range(1, low + 1) if low % n == 0 and suits(low // n)]
-    if files not in fits:
-        raise ConfigurationError(
-            f"a box of {low} low-resolution cells per side cannot be cut into {files} files for this model: each must "
-            f"be a whole number of cells thick, a multiple of {step} and no thinner than the halo of {halo}; possible "
-            f"are {', '.join(map(str, fits))}"
-        )
-    slab = low // files
-    sides = [t for t in range(1, low + 1) if low % t == 0 and suits(t)] if options.tile is None else [options.tile]
-    depths = [d for d in range(1, slab + 1) if slab % d == 0 and suits(d)]
+    sides, depths = suitable(low), suitable(low // files)
     if options.tile is not None:
-        depths = [max((d for d in depths if d <= options.tile), default=depths[0])]
-    return min(((d, t) for d in depths for t in sides), key=waste)
+        sides, depths = [options.tile], [max((d for d in depths if d <= options.tile), default=depths[0])]
+    return min(((depth, side) for depth in depths for side in sides), key=waste)

@@ -16,7 +16,7 @@ from supercosm import choosing, classifying, compressing, converting, judging, r
 from supercosm.config import BASELINES, Config, load_config
 from supercosm.errors import ConfigurationError, LostError, StoppedError, SupercosmError
 from supercosm.launching import LOST, guard, launch
-from supercosm.options import Cost, Files, Json, Output, SlabFiles, SlabNumber
+from supercosm.options import Cost, Files, Json, Output, Scratch, SlabFiles, SlabNumber
 from supercosm.stopping import EXIT_CODE
 from supercosm.threads import two_threads_at_least
 
@@ -134,6 +134,7 @@ def superresolve(
     checkpoints: Annotated[Path | None, typer.Option(help="Folder that a killed run resumes from.")] = None,
     files: SlabFiles = None,
     part: SlabNumber = None,
+    scratch: Scratch = None,
     cost: Cost = None,
     config: Files = None,
     settings: Json = None,
@@ -157,7 +158,7 @@ def superresolve(
     if files is None and part is None:
         superresolve_file(snapshot, output, sources, options, factor, cost, checkpoints)
     else:
-        splitting.superresolve(snapshot, output, sources, options, (files, part), (factor, cost, checkpoints))
+        splitting.superresolve(snapshot, output, sources, options, (files, part), (factor, cost, checkpoints, scratch))
 
 
 @app.command()

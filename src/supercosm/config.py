@@ -96,6 +96,11 @@ class Config(Settings):
                 f"superresolution.tile = {self.superresolution.tile} does not divide simulation.low = "
                 f"{self.simulation.low}; choose a divisor"
             )
+        if self.simulation.low % self.superresolution.files:
+            raise ValueError(
+                f"superresolution.files = {self.superresolution.files} does not divide simulation.low = "
+                f"{self.simulation.low}; choose a divisor"
+            )
         for shift in self.audit.shifts:
             self.shifted(shift)
         if self.simulation.external and (faults := list(conflicts(self))):
@@ -170,6 +175,9 @@ class Config(Settings):
             )
         fault = model.tile_fault(self.superresolution.tile, simulation.low, simulation.factor)
         if fault and model.dimensions == 3:
+            raise ValueError(f"superresolution.{fault} (models.{name})")
+        fault = model.slab_fault(self.superresolution.files, simulation.low, simulation.factor)
+        if fault and model.fields == "displacement" and not model.several_passes:
             raise ValueError(f"superresolution.{fault} (models.{name})")
         for scale_factor in self.trained_at(name):
             if scale_factor not in simulation.scale_factors:

@@ -137,6 +137,7 @@ class Vae(OwnNoise):
 class FlowMatching(OwnNoise):
     """Flow matching from white noise, or from the linearly moved small scales."""
 
+    several_passes: ClassVar[bool] = True
     family: Literal["flow_matching"] = "flow_matching"
     begin: Literal["white", "linear"] = Field(
         "linear", description="where lines begin: white noise, or the linear small-scale modes and a little of it"
@@ -155,6 +156,7 @@ class FlowMatching(OwnNoise):
 class Diffusion(OwnNoise):
     """Denoising diffusion after Karras et al. 2022, or as DDPM (Ho et al. 2020)."""
 
+    several_passes: ClassVar[bool] = True
     family: Literal["diffusion"] = "diffusion"
     target: Literal["data", "preconditioned", "noise"] = Field(
         "data",
@@ -193,6 +195,7 @@ class Diffusion(OwnNoise):
 class Flow(OwnNoise):
     """Normalizing flow: couplings of wavelets beside a regression (Dinh et al. 2017; Yu et al. 2020)."""
 
+    several_passes: ClassVar[bool] = True
     family: Literal["flow"] = "flow"
     wavelet_levels: int = Field(2, ge=1, le=4, description="levels of Haar's transform, each of cells twice as wide")
     couplings: int = Field(2, ge=0, le=8, description="couplings at each level; 0: Gaussian given the input")

@@ -69,6 +69,7 @@ class Training(Settings):
 class Model(Settings):
     """What every family has in common."""
 
+    several_passes: ClassVar[bool] = False  # over the whole box, which a sample needs between them
     own_noise: ClassVar[bool] = False  # whether samples are made of white noise that is no part of the network
     condition: list[Literal["low", "initial"]] = Field(
         ["low"], description="what the network is told: the low run, and the small-scale initial conditions"
@@ -155,6 +156,23 @@ class Model(Settings):
                 f"would be thrown away; choose a tile of at least {min(halo, low)}"
             )
         return None
+
+    def suits(self, size: int, low: int, factor: int) -> bool:
+        """Tell whether tiles of a box of `low` cells per side can have this size along an axis."""
+        step, halo = self.tiling(factor)
+        return size == low or (size % step == 0 and size >= halo)
+
+    def slab_fault(self, files: int, low: int, factor: int) -> str | None:
+        """Say why a box of `low` cells per side cannot be made in so many slabs; None where it can."""
+        possible = [n for n in range(1, low + 1) if low % n == 0 and self.suits(low // n, low, factor)]
+        if files in possible:
+            return None
+        step, halo = self.tiling(factor)
+        return (
+            f"files = {files} does not suit a box of {low} low-resolution cells per side: each file is a slab, in "
+            f"whole multiples of {step} cells and no thinner than the network's halo of {halo}; possible are "
+            f"{', '.join(map(str, possible))}"
+        )
 
     @property
     def needs_white(self) -> bool:

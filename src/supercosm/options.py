@@ -18,4 +18,7 @@ SlabFiles = Annotated[
     int | None, typer.Option("--files", min=1, help="Write as many files, slabs of the box; those there are skipped.")
 ]
 SlabNumber = Annotated[int | None, typer.Option("--part", min=0, help="Make only this one of the files, from 0 on.")]
+Scratch = Annotated[
+    Path | None, typer.Option("--scratch", help="With --files: folder where small-scale modes stay for other jobs.")
+]
 Machine = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]

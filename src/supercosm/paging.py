@@ -70,12 +70,13 @@ class Scratch:
 class ScratchFile:
     """A file of raw numbers that is written and read at any place; its space is taken at once."""
 
-    def __init__(self, path: Path, size: int) -> None:
-        """Make a file of `size` bytes; raise OSError, with its name, where the disk has no room."""
-        self._file = open(path, "w+b", buffering=0)  # noqa: SIM115 - closed by `close`
+    def __init__(self, path: Path, size: int | None = None) -> None:
+        """Make a file of `size` bytes, or open one that is there to read; raise OSError where the disk has no room."""
+        self._file = open(path, "rb" if size is None else "w+b", buffering=0)  # noqa: SIM115 - closed by `close`
         self._written = Written(self._file.fileno())
         try:
-            reserve(self._file, size)
+            if size is not None:
+                reserve(self._file, size)
         except OSError as error:
             self._file.close()
             raise OSError(error.errno, error.strerror, str(path)) from None
@@ -100,6 +101,27 @@ class ScratchFile:
     def close(self) -> None:
         """Close the file, which stays."""
         self._file.close()
+
+
+class Stored:
+    """An array that waits in scratch space until it is needed again."""
+
+    def __init__(self, numbers: np.ndarray) -> None:
+        """Write an array to disk."""
+        self._shape, self._kind, self._scratch = numbers.shape, numbers.dtype, Scratch()
+        self._file = ScratchFile(self._scratch.path / "numbers", numbers.nbytes)
+        self._file.write(0, numbers)
+
+    def read(self) -> np.ndarray:
+        """Return it, as a new array."""
+        numbers = np.empty(self._shape, self._kind)
+        self._file.read(0, numbers)
+        return numbers
+
+    def close(self) -> None:
+        """Give the scratch space back."""
+        self._file.close()
+        self._scratch.close()
 
 
 def reserve(file: Any, size: int) -> None:

@@ -31,7 +31,8 @@ def strips(
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Make one pass over a row of tiles: yield (first y, (channels, planes, rows, n)), the next state or the fields.
 
-    fields: the low run's (c, n, n, n), small scales, and the state of the pass before around this row, all of y and z.
+    fields: the low run's, up-sampled for this row by `along_x`, small scales, and the state of the pass before around
+    this row, all of y and z.
     place: number of the pass, and x of the row [low-resolution cells]. apply: makes that pass over one region.
     """
     low, modes, carried = fields
@@ -42,13 +43,12 @@ def strips(
     spans = (depth + 2 * rim, wide + 2 * halo)
     channels = len(low) if number == sampler.passes - 1 else sampler.scheme.width
     inner = (slice(rim, rim + depth), slice(halo, halo + wide), slice(halo, halo + wide))
-    along_x = _interpolate(sampler, low, 0, x)
     for y in range(0, sampler.low, side):
         start = y * factor - halo
         small = None if modes is None else modes.window(x * factor - rim, spans[0], start, spans[1])
         state = None if carried is None else carried[:, :, _cyclic(start, spans[1], sampler.high)]
         out = np.empty((channels, depth, wide, sampler.high), np.float32)
-        along_xy = _interpolate(sampler, along_x, 1, y)
+        along_xy = _interpolate(sampler, low, 1, y)
         for z in range(0, sampler.low, side):
             first = (x * factor - rim, start, z * factor - halo)
             region = _interpolate(sampler, along_xy, 2, z)[None].to(sampler.device)
@@ -58,6 +58,11 @@ def strips(
             out[..., z * factor : z * factor + wide] = made.cpu().numpy()
             tick()
         yield y * factor, out
+
+
+def along_x(sampler: Sampler, low: Tensor, x: int) -> Tensor:
+    """Up-sample fields of the low run (c, n, n, n) along x, for the row of tiles there: (c, planes + 2, n, n)."""
+    return _interpolate(sampler, low, 0, x)
 
 
 def _cyclic(start: int, count: int, side: int) -> Tensor:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from supercosm.model import Model
 from supercosm.noise import key_of
 from supercosm.pairs import check_lattice
 from supercosm.provenance import provenance
-from supercosm.rows import Tick, strips
+from supercosm.rows import Tick, along_x, strips
 from supercosm.schemes import Region
 from supercosm.smallscales import SmallScales
 from supercosm.snapshot import Snapshot, from_lattice, outline
@@ -184,12 +185,15 @@ class Sampler:
         carried = None if number == 0 else states.planes(number - 1, first, span)
         channels = len(low) if number == self.passes - 1 else self.scheme.width
         out = np.empty((channels, self.depth * self.factor, self.high, self.high), np.float32)
-        for y, strip in strips(self, (low, modes, carried), place, self._apply, tick):
+        for y, strip in strips(self, (along_x(self, low, x), modes, carried), place, self._apply, tick):
             out[:, :, y : y + strip.shape[2]] = strip
         return out
 
     def strips(self, low: Tensor, modes: SmallScales | None, x: int, tick: Tick) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (first y, fields (6, planes, rows, n)) of the row of tiles at x [low cells] of a model of one pass."""
+        """Yield (first y, fields (6, planes, rows, n)) of the row of tiles at x [low cells] of a model of one pass.
+
+        low: what `rows.along_x` makes of the low run's fields for this row.
+        """
         return strips(self, (low, modes, None), (0, x), self._apply, tick)
 
     @torch.no_grad()
@@ -264,15 +268,15 @@ class Sampler:
         """Let go of the particles of the low run, when its fields are all that is needed from now on."""
         self.snapshot, self.origin = outline(self.snapshot), outline(self.origin)
 
-    def modes(self, kept: Sequence[int] | None = None) -> Any:
-        """Open the small-scale modes, or nothing; kept: planes along x that are needed, all where nothing is said."""
+    def modes(self, kept: Sequence[int] | None = None, shared: Path | None = None) -> Any:
+        """Open the small-scale modes, or nothing; kept, shared: as of `SmallScales`."""
         if self.phases is None:
             return nullcontext()
         low = self.snapshot
         cosmology = low.cosmology if self.baseline else self.model.likely_cosmology(self.origin)  # it shaped the power
         D = growth(cosmology, low.scale_factor).D / self.units[0]
         sides = (self.low, self.high)
-        more = {"growth": D, "overdensity": self.density, "kept": kept}
+        more = {"growth": D, "overdensity": self.density, "kept": kept, "shared": shared}
         return closing(SmallScales(self.phases, cosmology, low.box_size, sides, **more))
 
 

@@ -128,6 +128,9 @@ class Superresolution(Settings):
         description="modes of displacement and velocity below this fraction of the low run's Nyquist frequency stay "
         "those of the low run; none: they are what the model makes of them",
     )
+    files: int = Field(
+        1, ge=1, description="slabs, each a job of its own, that a box of particles made in one pass is made in"
+    )
 
 
 class Evaluation(Settings):

@@ -6,16 +6,23 @@ and transformed along x, and kept on disk; planes in x are then transformed alon
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from supercosm.config import Cosmology
+from supercosm.errors import DataError
+from supercosm.files import whole
 from supercosm.initial import Phases, displacement_modes, overdensity_modes
 from supercosm.mesh import wave_numbers
 from supercosm.paging import Scratch, ScratchFile, reserve
+from supercosm.provenance import provenance
 from supercosm.stopping import stop_if_asked
 
 BLOCK = 1 << 21  # modes made at once: 300 MB
@@ -34,23 +41,40 @@ class SmallScales:
         growth: float,
         overdensity: bool = False,
         kept: Sequence[int] | None = None,
+        shared: Path | None = None,
     ) -> None:
         """Make the modes between lattices of `sides` (low, high) at growth D, in scratch space on disk.
 
         kept: lattice planes along x that are needed, each once; all of them where nothing is said. The space is
-        4 bytes a channel and cell of these planes.
+        4 bytes a channel and cell of these planes. shared: folder in which all planes stay for whoever needs the same
+        ones; they are made where they are not there, whole or not at all.
         """
         low, self.cells = sides
         half = self.cells // 2 + 1  # of a real field, whose other modes are the conjugates
         self.channels = 1 if overdensity else 3
-        self._kept = range(self.cells) if kept is None else kept
+        self._kept = range(self.cells) if kept is None or shared else kept
         self._place = {plane: place for place, plane in enumerate(self._kept)}
         self._plane = self.cells * half * np.dtype(np.complex64).itemsize  # bytes of one: its cells need less
-        self._scratch = Scratch()
-        self._file = ScratchFile(self._scratch.path / "modes", self.channels * len(self._kept) * self._plane)
-        make = overdensity_modes if overdensity else displacement_modes
-        self._make_lines(lambda wave: make(phases, cosmology, box_size, self.cells, wave, low), growth, half)
-        self._make_planes(half)
+        modes = overdensity_modes if overdensity else displacement_modes
+
+        def make(path: Path) -> None:
+            self._file = ScratchFile(path, self.channels * len(self._kept) * self._plane)
+            self._make_lines(lambda wave: modes(phases, cosmology, box_size, self.cells, wave, low), growth, half)
+            self._make_planes(half)
+
+        self._scratch = None if shared else Scratch()
+        if self._scratch:
+            make(self._scratch.path / "modes")
+            return
+        path = shared / name_of(asdict(phases), cosmology.model_dump(), box_size, sides, growth, overdensity)
+        if not path.exists():
+            with whole(path) as part:
+                make(part)
+                self._file.close()
+        expected, found = self.channels * self.cells * self._plane, path.stat().st_size
+        if found != expected:
+            raise DataError(f"{path} has {found} bytes instead of {expected}; remove it, and it is made again")
+        self._file = ScratchFile(path)
 
     def window(self, first: int, count: int, row: int, rows: int) -> torch.Tensor:
         """Return rows row…row+rows of planes first…first+count, both periodic: (channels, count, rows, n) float32."""
@@ -71,9 +95,10 @@ class SmallScales:
         return self.window(first, count, 0, self.cells)
 
     def close(self) -> None:
-        """Give the scratch space back."""
+        """Give the scratch space back; what is shared stays."""
         self._file.close()
-        self._scratch.close()
+        if self._scratch:
+            self._scratch.close()
 
     def _start(self, channel: int, plane: int) -> int:
         """Return the byte at which a plane begins."""
@@ -100,6 +125,12 @@ class SmallScales:
             cells = torch.fft.irfft2(torch.from_numpy(modes), s=(self.cells,) * 2, norm="forward").numpy()
             for channel in range(self.channels):
                 self._file.write(self._start(channel, plane), cells[channel])
+
+
+def name_of(*content: Any) -> str:
+    """Return the name of the file that holds the modes of which this is said, by this version's code."""
+    text = json.dumps(provenance("small scales", content), sort_keys=True)
+    return f"small-scales-{hashlib.sha256(text.encode()).hexdigest()[:20]}"
 
 
 def scratch_array(path: Path, shape: tuple[int, ...], kind: type[np.generic]) -> np.memmap:

@@ -35,14 +35,14 @@ def superresolve(
     sources: Sequence[Path | str],
     options: Options,
     cut: tuple[int | None, int | None],
-    more: tuple[int | None, Path | None, Path | None],
+    more: tuple[int | None, Path | None, Path | None, Path | None],
 ) -> None:
-    """Super-resolve into several files. cut: files and part; more: factor, cost and checkpoints of `superresolve`."""
-    from supercosm.bigboxes import Cut, superresolve_slabs
+    """Super-resolve into several files. cut: files and part; more: factor, cost, checkpoints and scratch."""
+    from supercosm.bigboxes import Aside, Cut, superresolve_slabs
 
     files, part = cut
     if files is None:
         raise ConfigurationError(f"part = {part} is one of how many? Give --files, too")
     if len(outputs) != 1:
         raise ConfigurationError(f"--files makes one sample at a time, and {len(outputs)} outputs are named; name one")
-    superresolve_slabs(snapshot, outputs[0], sources, options, Cut(files, part), *more)
+    superresolve_slabs(snapshot, outputs[0], sources, options, Cut(files, part), Aside(*more))

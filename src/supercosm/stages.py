@@ -61,6 +61,14 @@ def is_truth(entry: str) -> bool:
     return entry.partition("_a")[0] == TRUTH
 
 
+def split_entries(config: Config) -> list[str]:
+    """List the entries whose boxes are made slab by slab, each by a job: particles, made in one pass."""
+    if config.superresolution.files == 1 or config.superresolution.consistency is not None:
+        return []
+    cut = {n for n, model in config.models.items() if model.fields == "displacement" and not model.several_passes}
+    return [entry.name for entry in entries(config) if entry.model is None or entry.model in cut]
+
+
 @dataclass(frozen=True)
 class Measured:
     """One line of the statistics: a truth or an entry of the comparison, and what can be measured of it."""
@@ -149,6 +157,8 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
         part["simulation"] = full["simulation"] | {"external": None}
     if stage == "summarise" and config.statistics.slabs > 1:  # decides which tables there are
         part["statistics"] = {"slabs": config.statistics.slabs}
+    if stage != "report" and "superresolution" in SECTIONS[stage]:  # slabs change which jobs there are, no result
+        part["superresolution"] = {k: v for k, v in part["superresolution"].items() if k != "files"}
     if "evaluation" in part and stage in ("compare", "calibrate"):
         part["evaluation"] = {key: value for key, value in part["evaluation"].items() if key != "evaluations"}
     if model is not None:

@@ -38,6 +38,7 @@ try:
         figures_of,
         measured,
         parts_of,
+        split_entries,
         stage_settings,
         tables_of,
     )
@@ -57,6 +58,8 @@ def checked(function, content):
 CONFIG = checked(check, config)
 RESULTS = f"results/{CONFIG.name}"
 ENTRIES = {entry.name: entry for entry in entries(CONFIG)}
+SPLIT = split_entries(CONFIG)  # made slab by slab
+WHOLE = {name: entry for name, entry in ENTRIES.items() if name not in SPLIT}
 MEASURED = {entry.name: entry for entry in measured(CONFIG)}
 VARIANTS = checked(variants, CONFIG)
 SHIFTED_SEEDS = CONFIG.seeds.test[: CONFIG.audit.seeds]
@@ -211,6 +214,34 @@ def samples_of(wildcards):
     return [
         f"<results>/superresolved/{entry.name}/{wildcards.seed}/{i + 1}.hdf5" for i in range(entry.samples)
     ]
+
+
+def part_prefix(wildcards):
+    """Return what the names of the slabs of one sample begin with."""
+    return f"{RESULTS}/superresolved/{wildcards.entry}/{wildcards.seed}/parts/{wildcards.sample}"
+
+
+def sample_seed(wildcards):
+    return CONFIG.superresolution.seed + int(wildcards.sample) - 1
+
+
+def parts_of_samples(kind):
+    """Return an input function: the files of this kind of all slabs of all samples of a box, sample by sample."""
+
+    def files(wildcards):
+        return [
+            f"<results>/superresolved/{wildcards.entry}/{wildcards.seed}/parts/{i + 1}.{part}.{kind}"
+            for i in range(ENTRIES[wildcards.entry].samples)
+            for part in range(CONFIG.superresolution.files)
+        ]
+
+    return files
+
+
+def sample_prefixes(wildcards, output):
+    """Return what the names of the slabs of each sample of a box begin with."""
+    samples = [Path(sample) for sample in output.samples]
+    return [str(sample.parent / "parts" / sample.stem) for sample in samples]
 
 
 def of_kind(kind):

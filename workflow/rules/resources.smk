@@ -82,6 +82,27 @@ def sampling_minutes(wildcards, attempt):
     return min(more(10 + 0.15 * MILLIONS * work, attempt), LONGEST)
 
 
+def part_minutes(wildcards, attempt):
+    """Return the run-time limit of one slab of one sample [min]: its share with halos, and the modes of the box."""
+    model = CONFIG.models.get(ENTRIES[wildcards.entry].model)
+    work = relative_cost(model) if model else 1
+    share = 0.6 * work / CONFIG.superresolution.files
+    return min(more(10 + (0.03 + share) * MILLIONS, attempt), LONGEST)
+
+
+def part_memory(wildcards, attempt):
+    """Return the memory of one slab [MB]: 120 B a low particle, 600 B a cell of a tile and halo, 200 B one of a strip."""
+    simulation, tile = CONFIG.simulation, CONFIG.superresolution.tile
+    span = min((tile + 12) * simulation.factor, simulation.high)
+    megabytes = (120 * simulation.low**3 + 600 * span**3 + 200 * span**2 * simulation.high) / 1e6
+    return more(1000 + megabytes, attempt)
+
+
+def joining_minutes(wildcards, attempt):
+    """Return the run-time limit of joining the slabs of all samples of a box [min]: 50 MB are copied in a second."""
+    return more(10 + 0.02 * MILLIONS * ENTRIES[wildcards.entry].samples, attempt)
+
+
 def densities_minutes(wildcards, attempt):
     """Return the run-time limit of one sample for each of the boxes that classifiers learn from [min]."""
     boxes = len(classified_seeds("training") + classified_seeds("validation"))
