@@ -15,3 +15,6 @@ Json = Annotated[str | None, typer.Option("--settings", help="JSON merged on top
 Output = Annotated[Path, typer.Option("--output", help="Where to write.")]
 Cost = Annotated[Path | None, typer.Option("--cost", help="JSON file for the time and memory that it took.")]
 Machine = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Checkpoints = Annotated[
+    Path | None, typer.Option("--checkpoints", help="Folder that the same command goes on from once it was stopped.")
+]
