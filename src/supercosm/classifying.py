@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from supercosm.config import load_config
-from supercosm.options import Files, Json
+from supercosm.options import Checkpoints, Files, Json
 from supercosm.threads import two_threads_at_least
 
 Boxes = Annotated[list[str] | None, typer.Option(metavar="CLASS=FILE", help="Snapshot or density field; repeat.")]
@@ -21,6 +21,7 @@ def classify(
     validation: Boxes = None,
     test: Boxes = None,
     other_seeds: Annotated[bool, typer.Option("--other-seeds", help="Let classes have different seeds.")] = False,
+    checkpoints: Checkpoints = None,
     config: Files = None,
     settings: Json = None,
 ) -> None:
@@ -29,7 +30,7 @@ def classify(
     from supercosm.classification.stage import classify as run
 
     boxes = {"training": training or (), "validation": validation or (), "test": test or ()}
-    run(checked, task, boxes, output, other_seeds)
+    run(checked, task, boxes, output, other_seeds, checkpoints)
 
 
 def simulate_densities(

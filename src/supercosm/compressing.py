@@ -9,7 +9,7 @@ import typer
 
 from supercosm.config import load_config
 from supercosm.errors import ConfigurationError
-from supercosm.options import Files, Json, Output
+from supercosm.options import Checkpoints, Files, Json, Output
 from supercosm.threads import two_threads_at_least
 
 Coders = Annotated[list[Path] | None, typer.Option("--coder", help="Folder of a trained coder; repeat for more.")]
@@ -60,6 +60,7 @@ def train_coder(
     training: Annotated[list[Path], typer.Option(help="Pair file to learn from; repeat for more.")],
     validation: Annotated[list[Path], typer.Option(help="Pair file to validate on; repeat for more.")],
     output: Annotated[Path, typer.Option(help="Folder for the coders' folders, one of each name.")],
+    checkpoints: Checkpoints = None,
     config: Files = None,
     settings: Json = None,
 ) -> None:
@@ -72,7 +73,7 @@ def train_coder(
             raise ConfigurationError(f"there is no coder '{name}' in the configuration (coders there: {known})")
     from supercosm.compression.fit import train_coders
 
-    train_coders(checked, {name: found[name] for name in coders}, (training, validation), output)
+    train_coders(checked, {name: found[name] for name in coders}, (training, validation), output, checkpoints)
 
 
 def rate_distortion(

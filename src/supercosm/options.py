@@ -22,3 +22,6 @@ Scratch = Annotated[
     Path | None, typer.Option("--scratch", help="With --files: folder where small-scale modes stay for other jobs.")
 ]
 Machine = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Checkpoints = Annotated[
+    Path | None, typer.Option("--checkpoints", help="Folder that the same command goes on from once it was stopped.")
+]

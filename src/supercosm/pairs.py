@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -238,6 +239,15 @@ class PairFile:
         if not np.isfinite(array).all():
             raise DataError(f"{self.path}:/{name} holds NaN or infinite values; make the file again")
         return array
+
+
+def digest_of(files: Sequence[PairFile]) -> str:
+    """Tell pair files apart by their origin and a piece of each, in hexadecimal digits."""
+    found = hashlib.sha256()
+    for file in files:
+        found.update(json.dumps(file.provenance, sort_keys=True).encode())
+        found.update(file.block("high/density", (0, 0, 0), min(CHUNK, file.high)).tobytes())
+    return found.hexdigest()
 
 
 def _periodic(dataset: h5py.Dataset, start: tuple[int, ...], count: int, lead: tuple[int, ...]) -> np.ndarray:

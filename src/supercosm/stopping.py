@@ -67,6 +67,11 @@ def stoppable() -> Iterator[Request]:
                 signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
+def asked_to_stop() -> bool:
+    """Tell whether the process was asked to stop in a block of `stoppable`."""
+    return any(request.signal is not None for request in _requests)
+
+
 def stop_if_asked() -> None:
     """Raise StoppedError where the process was asked to stop in a block of `stoppable`, and nowhere else."""
     for request in _requests:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import signal
 import sys
@@ -31,7 +29,7 @@ from supercosm.gathering import gathered
 from supercosm.history import steps_done
 from supercosm.leftovers import discard_foreign, empty
 from supercosm.model import load_model
-from supercosm.pairs import CHUNK, PairFile
+from supercosm.pairs import PairFile, digest_of
 from supercosm.publishing import publish, times_of
 from supercosm.sameboxes import fingerprint, shared_box
 from supercosm.sharing import Share
@@ -244,13 +242,9 @@ def _check_told(settings: AnyModel, files: list[PairFile]) -> None:
 
 def _fingerprint(settings: AnyModel, files: list[PairFile], start: Path | None) -> dict[str, Any]:
     """Describe what a checkpoint belongs to: settings, boxes (origin and a piece), first weights."""
-    data = hashlib.sha256()
-    for file in files:
-        data.update(json.dumps(file.provenance, sort_keys=True).encode())
-        data.update(file.block("high/density", (0, 0, 0), min(CHUNK, file.high)).tobytes())
     return {
         "settings": settings.model_dump(mode="json"),
-        "data": data.hexdigest(),
+        "data": digest_of(files),
         "start": None if start is None else load_model(start).card.weights_sha256,
     }
 

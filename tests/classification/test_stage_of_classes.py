@@ -1,5 +1,6 @@
 """The stage of classification: files in, files out, the same bits again, and refusals before any work."""
 
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,8 @@ import torch
 
 from supercosm.classification.results import FIELDS, HISTORIES, LOOKS, PREDICTIONS, SCORES, read_part
 from supercosm.classification.stage import classify
-from supercosm.errors import ConfigurationError, DataError
+from supercosm.epochs import Epochs
+from supercosm.errors import ConfigurationError, DataError, StoppedError
 from supercosm.fields import read_density, write_density
 from supercosm.statistics.environment import CLASSES
 
@@ -48,6 +50,31 @@ def test_a_part_says_what_it_is(universes_part, configuration):
         np.flatnonzero(np.abs(predictions.probabilities - p).max(axis=1) < 1e-6) for p in part.looks["probabilities"]
     ]
     assert all(len(row) for row in rows)
+
+
+def test_what_is_asked_to_stop_goes_on_to_the_same_bytes(
+    universes, configuration, universes_part, tmp_path, monkeypatch
+):
+    """In the first epoch of the first run and of the second one: two runs of two epochs."""
+    keep, kept = Epochs.keep, []
+
+    def asking(self, *arguments):
+        kept.append(self.path.name)
+        if len(kept) in (1, 3):
+            signal.raise_signal(signal.SIGTERM)
+        keep(self, *arguments)
+
+    monkeypatch.setattr(Epochs, "keep", asking)
+    arguments = universes.arguments(LABELS, **SEEDS)
+    more = {"checkpoints": tmp_path / "checkpoints"}
+    for _ in range(2):
+        with pytest.raises(StoppedError, match="stopped by SIGTERM; the same command goes on from here"):
+            classify(configuration, "task", arguments, tmp_path / "universes", **more)
+    classify(configuration, "task", arguments, tmp_path / "universes", **more)
+    assert kept == ["all-residual.safetensors"] * 2 + ["randomised-residual.safetensors"] * 2
+    for name in (SCORES, PREDICTIONS, HISTORIES, LOOKS):
+        assert (tmp_path / "universes" / name).read_bytes() == (universes_part / name).read_bytes(), name
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [".lock"]
 
 
 def test_the_same_settings_give_the_same_bytes(universes, configuration, universes_part, tmp_path):

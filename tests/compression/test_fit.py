@@ -1,6 +1,7 @@
 """Training coders: seeded, better than where they start, honest on the card, refused where it cannot be."""
 
 import hashlib
+import signal
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from supercosm.compression.coder import load_coder, unexplained
 from supercosm.compression.data import read_patches, scaled
 from supercosm.compression.fit import _loss, train_coders
 from supercosm.config import check
-from supercosm.errors import ConfigurationError, DataError
+from supercosm.epochs import Epochs
+from supercosm.errors import ConfigurationError, DataError, StoppedError
 from supercosm.history import read_history
 from supercosm.pairs import PairFile
 
@@ -37,6 +39,32 @@ def test_the_same_settings_give_the_same_weights(settings, boxes, folders, tmp_p
             for folder in (folders[name], tmp_path / name)
         )
         assert first == second
+
+
+def test_coders_that_are_asked_to_stop_go_on_with_the_same_bits(settings, boxes, folders, tmp_path, monkeypatch):
+    """In the first coder, in the second one, and once more there; what is finished is not trained again."""
+    coders = {name: settings.compression.coders[name] for name in ("pca", "dense", "vae")}
+    first, keep, kept = coders["dense"].fit.epochs, Epochs.keep, []
+
+    def asking(self, *arguments):
+        kept.append(self.path.name)
+        if len(kept) in (1, first + 1, first + 2):
+            signal.raise_signal(signal.SIGTERM)
+        keep(self, *arguments)
+
+    monkeypatch.setattr(Epochs, "keep", asking)
+    for _ in range(3):
+        with pytest.raises(StoppedError, match="stopped by SIGTERM; the same command goes on from here"):
+            train_coders(settings, coders, boxes.data, tmp_path, tmp_path / "checkpoints")
+    train_coders(settings, coders, boxes.data, tmp_path, tmp_path / "checkpoints")
+    assert len(kept) == first + coders["vae"].fit.epochs, "no epoch is trained twice"
+    for name in coders:
+        one, other = ((folder / "model.safetensors").read_bytes() for folder in (tmp_path / name, folders[name]))
+        assert one == other, name
+    for name in ("dense", "vae"):
+        one, other = (read_history(folder / "history.csv") for folder in (tmp_path / name, folders[name]))
+        assert np.array_equal(one["validation_loss"], other["validation_loss"])
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [".lock"]
 
 
 def test_training_leaves_the_number_of_threads_as_it_was(settings, boxes, tmp_path):

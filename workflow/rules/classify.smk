@@ -83,7 +83,8 @@ rule classify:
     params:
         boxes=classified,
         folder=subpath(output.scores, parent=True),
+        checkpoints=f"{RESULTS}/checkpoints/classify-{{task}}-{{part}}",
         settings=task_settings,
     shell:
         "supercosm classify {wildcards.task} {params.boxes:q} --output {params.folder:q}"
-        " --settings {params.settings:q} > {log:q} 2>&1"
+        " --checkpoints {params.checkpoints:q} --settings {params.settings:q} > {log:q} 2>&1"

@@ -21,10 +21,11 @@ rule train_coder:
         training=repeated("--training", "training"),
         validation=repeated("--validation", "validation"),
         folder=subpath(output.weights, ancestor=2),
+        checkpoints=f"{RESULTS}/checkpoints/coder-{{coder}}",
         settings=coder_settings,
     shell:
         "supercosm train-coder {wildcards.coder} {params.training:q} {params.validation:q}"
-        " --output {params.folder:q} --settings {params.settings:q} > {log:q} 2>&1"
+        " --output {params.folder:q} --checkpoints {params.checkpoints:q} --settings {params.settings:q} > {log:q} 2>&1"
 
 
 rule train_small_coders:
@@ -49,10 +50,11 @@ rule train_small_coders:
         training=repeated("--training", "training"),
         validation=repeated("--validation", "validation"),
         folder=coders_folder,
+        checkpoints=f"{RESULTS}/checkpoints/small-coders",
         settings=compression_settings(CONFIG, ("patches",), SMALL_CODERS),
     shell:
         "supercosm train-coder {params.names:q} {params.training:q} {params.validation:q}"
-        " --output {params.folder:q} --settings {params.settings:q} > {log:q} 2>&1"
+        " --output {params.folder:q} --checkpoints {params.checkpoints:q} --settings {params.settings:q} > {log:q} 2>&1"
 
 
 rule rate_distortion:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,6 +47,16 @@ def read_splits(arguments: Mapping[str, Sequence[str]]) -> dict[str, list[Box]]:
             splits[split].append(_read(label, Path(path), -UNKNOWN * (number + 1) - count))
     _check_sizes([box for boxes in splits.values() for box in boxes])
     return splits
+
+
+def digest_of(splits: Mapping[str, Sequence[Box]]) -> str:
+    """Tell boxes in splits apart by class, seed, and what they hold, in hexadecimal digits."""
+    found = hashlib.sha256()
+    for split in SPLITS:
+        for box in splits.get(split, ()):
+            found.update(f"{split} {box.label} {box.seed} {box.box_size}".encode())
+            found.update(np.ascontiguousarray(box.density))
+    return found.hexdigest()
 
 
 def _read(label: str, path: Path, number: int) -> Box:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from torch.nn import functional
 from supercosm.classification.examples import Examples, cut, shifted
 from supercosm.classification.predictions import softmax, temperature
 from supercosm.classification_settings import Classifier, Environment, Learning, Task
+from supercosm.epochs import Epochs, State, resume_optimiser
 from supercosm.errors import DataError
 from supercosm.networks.classifiers import Lectures, Residual
 from supercosm.patches import SYMMETRIES, turned
@@ -66,11 +67,49 @@ class Trained:
         return softmax(self.logits(x), self.temperature if calibrated else 1.0)
 
 
-def train(setup: Setup, training: Examples, validation: Examples | None, steps: int | None = None) -> Trained:
+@dataclass
+class Course:
+    """How a training goes: its history, the best loss of validation and the weights then, and epochs since."""
+
+    rows: list[dict[str, float]] = field(default_factory=list)
+    best: float = math.inf
+    kept: dict[str, Tensor] | None = None
+    waited: int = 0
+
+    def add(self, row: dict[str, float], network: nn.Module) -> None:
+        """Take up an epoch."""
+        self.rows.append(row)
+        loss = row.get("validation_loss", math.nan)
+        if loss < self.best:
+            self.best, self.kept, self.waited = loss, copy.deepcopy(network.state_dict()), 0
+        elif "validation_loss" in row:
+            self.waited += 1
+
+    def finished(self, fit: Learning) -> bool:
+        """Whether all epochs are done, or so many without a better loss as patience has."""
+        return self.waited >= fit.patience or len(self.rows) == fit.epochs
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Steps of an epoch, where it is not one pass, and the state to go on from, {} at the start."""
+
+    steps: int | None
+    state: State
+
+
+def train(
+    setup: Setup,
+    training: Examples,
+    validation: Examples | None,
+    steps: int | None = None,
+    epochs: Epochs | None = None,
+) -> Trained:
     """Train a network; steps: per epoch, where it is not one pass over the training examples.
 
-    Without validation examples all epochs are trained, the last weights are kept and the temperature is one. Raises
-    DataError for a class that is not there or a field without any structure.
+    Without validation examples all epochs are trained, the last weights are kept and the temperature is one. epochs:
+    the file that the same training goes on from. Raises DataError for a class that is not there or a field without any
+    structure, StoppedError where it was asked to stop.
     """
     check_present(training.labels, setup.classes)
     offset, factor = float(training.x.mean(dtype=np.float64)), float(training.x.std(dtype=np.float64))
@@ -78,23 +117,22 @@ def train(setup: Setup, training: Examples, validation: Examples | None, steps: 
         raise DataError("the training boxes are constant: there is nothing to tell them apart by")
     torch.manual_seed(setup.fit.seed)
     network = build(setup, training).to(setup.device)
-    trained = Trained(network, offset, factor, 1.0, [])
     held_out = None if validation is None else cut(validation, setup.side)
-    best, kept, waited = math.inf, None, 0
-    for row in _epochs(setup, trained, training, held_out, steps):
-        trained.rows.append(row)
-        if held_out is None:
-            continue
-        if row["validation_loss"] < best:
-            best, kept, waited = row["validation_loss"], copy.deepcopy(network.state_dict()), 0
-        else:
-            waited += 1
-        if waited >= setup.fit.patience:
-            break
+    epochs = epochs or Epochs()
+    earlier = epochs.recall()
+    course = Course(**earlier.pop("course")) if earlier else Course()
+    if earlier:
+        network.load_state_dict(earlier["network"])
+    trained = Trained(network, offset, factor, 1.0, course.rows)
+    going = _epochs(setup, trained, training, held_out, Pace(steps, earlier))
+    while not course.finished(setup.fit):
+        row, state = next(going)
+        course.add(row, network)
+        epochs.keep(lambda: state() | {"course": vars(course)}, course.finished(setup.fit))  # noqa: B023 - called at once
     network.eval()
-    if held_out is None or kept is None:
+    if held_out is None or course.kept is None:
         return trained
-    network.load_state_dict(kept)
+    network.load_state_dict(course.kept)
     return Trained(network, offset, factor, temperature(trained.logits(held_out.x), held_out.labels), trained.rows)
 
 
@@ -122,19 +160,23 @@ def check_present(labels: np.ndarray, classes: int) -> None:
 
 
 def _epochs(
-    setup: Setup, trained: Trained, training: Examples, held_out: Examples | None, steps: int | None
-) -> Iterator[dict[str, float]]:
-    """Train; yield a row of the history after each epoch."""
+    setup: Setup, trained: Trained, training: Examples, held_out: Examples | None, pace: Pace
+) -> Iterator[tuple[dict[str, float], Callable[[], State]]]:
+    """Train; yield a row of the history after each epoch, and what gives the state to go on from."""
     fit, network = setup.fit, trained.network
     weights, held_weights = (
         _weights(part.labels, setup) for part in (training, training if held_out is None else held_out)
     )
     count = len(cut(training, setup.side))
-    steps = steps or max(1, count // fit.batch)
+    steps = pace.steps or max(1, count // fit.batch)
     optimiser = torch.optim.AdamW(network.parameters(), fit.learning_rate, weight_decay=fit.weight_decay)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: one_cycle(step / (fit.epochs * steps), RISE))
     draw = np.random.default_rng([fit.seed, 8])
-    for epoch in range(fit.epochs):
+    if pace.state:
+        resume_optimiser(optimiser, pace.state["optimiser"])
+        scheduler.load_state_dict(pace.state["scheduler"])
+        draw.bit_generator.state = pace.state["draw"]
+    for epoch in range(len(trained.rows), fit.epochs):
         losses = []
         network.train()
         for x, labels in _batches(setup, trained, training, draw, steps):
@@ -150,7 +192,16 @@ def _epochs(
                 f"the loss became {mean} in epoch {epoch + 1}; lower fit.learning_rate ({fit.learning_rate:g})"
             )
         row = {"step": (epoch + 1) * steps, "learning_rate": optimiser.param_groups[0]["lr"], "train_loss": mean}
-        yield row | ({} if held_out is None else {"validation_loss": _loss(trained, held_out, held_weights)})
+        row |= {} if held_out is None else {"validation_loss": _loss(trained, held_out, held_weights)}
+        yield (
+            row,
+            lambda: {
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "draw": draw.bit_generator.state,
+            },
+        )
 
 
 def _batches(

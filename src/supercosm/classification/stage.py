@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from supercosm.classification.boxes import SPLITS, Box, check_disjoint, check_splits, read_splits
+from supercosm.classification.boxes import SPLITS, Box, check_disjoint, check_splits, digest_of, read_splits
 from supercosm.classification.examples import cut
 from supercosm.classification.looks import look
 from supercosm.classification.results import write_part
@@ -23,6 +23,7 @@ from supercosm.classification.study import (
 from supercosm.classification_settings import AnyTask, Environment, Realism
 from supercosm.config import Config
 from supercosm.device import choose_device
+from supercosm.epochs import Epochs, epochs_in
 from supercosm.errors import ConfigurationError, DataError
 from supercosm.progress import progress
 from supercosm.provenance import provenance
@@ -34,16 +35,23 @@ Splits = dict[str, list[Box]]
 
 
 def classify(
-    config: Config, name: str, boxes: Mapping[str, Sequence[str]], output: Path, other_seeds: bool = False
+    config: Config,
+    name: str,
+    boxes: Mapping[str, Sequence[str]],
+    output: Path,
+    other_seeds: bool = False,
+    checkpoints: Path | None = None,
 ) -> None:
     """Run one part of a task and write its files into a folder.
 
     boxes: `class=file` of every split. Of a task of kind environment the classes are fields: one, and the true run
-    `high`, or that alone. other_seeds: classes may have different seeds.
+    `high`, or that alone. other_seeds: classes may have different seeds. checkpoints: folder for what the same call
+    goes on from when SIGTERM or SIGUSR1 ended it, with a StoppedError.
     """
     task = _task(config, name)
     splits = read_splits(boxes)
-    with one_thread():
+    fingerprint = {"task": task.model_dump(mode="json"), "data": digest_of(splits)}
+    with epochs_in(checkpoints, fingerprint) as epochs, one_thread():
         if isinstance(task, Environment):
             classes: tuple[str, ...] = CLASSES
             data, known = environment_run(_fields(splits), task)
@@ -51,7 +59,7 @@ def classify(
         else:
             classes, known = check_splits(splits, same_seeds=not other_seeds), []
             runs = list(_runs(task, splits, classes))
-        found, looks = _try(runs, task, classes, config.device)
+        found, looks = _try(runs, task, classes, config.device, epochs)
     meta = {"task": name, "kind": task.kind, "part": Path(output).name, "classes": list(classes)}
     seeds = {split: sorted({box.seed for box in splits[split]}) for split in SPLITS}
     origin = provenance("classify", task.model_dump(mode="json"), seeds=seeds)
@@ -74,14 +82,14 @@ def _runs(task: AnyTask, splits: Splits, classes: Sequence[str]) -> Iterator[Dat
 
 
 def _try(
-    runs: Sequence[Data], task: AnyTask, classes: Sequence[str], device: str
+    runs: Sequence[Data], task: AnyTask, classes: Sequence[str], device: str, epochs: Epochs
 ) -> tuple[list[Outcome], dict[str, np.ndarray]]:
     """Try all classifiers on all runs, and look where the first network of the main run looks."""
     found: list[Outcome] = []
     looks: dict[str, np.ndarray] = {}
     with progress(f"classify {' | '.join(classes)}", len(runs)) as tick:
         for data in runs:
-            made = list(outcomes(data, task, len(classes), choose_device(device)))
+            made = list(outcomes(data, task, len(classes), choose_device(device), epochs))
             if data.run == MAIN:
                 looks = look(made[0].trained, cut(data.test, data.side), len(classes))
             found += made

@@ -16,6 +16,7 @@ from supercosm.classification.predictions import Predictions
 from supercosm.classification.verdict import BOXES
 from supercosm.classification.webpatches import web_patches
 from supercosm.classification_settings import Environment, Opponent, Realism, Task, Universes
+from supercosm.epochs import Epochs
 from supercosm.errors import DataError
 from supercosm.statistics.environment import CLASSES
 
@@ -53,12 +54,15 @@ class Outcome:
     trained: Trained | None = None
 
 
-def outcomes(data: Data, task: Task, classes: int, device: torch.device) -> Iterator[Outcome]:
-    """Try the networks and the opponents of a task on one run."""
+def outcomes(
+    data: Data, task: Task, classes: int, device: torch.device, epochs: Epochs | None = None
+) -> Iterator[Outcome]:
+    """Try the networks and the opponents of a task on one run; epochs: a file beside those trainings go on from."""
     test = cut(data.test, data.side)
     for classifier in task.networks if data.main else task.networks[:1]:
         setup = Setup(classifier, task, classes, data.side, data.balance, device)
-        trained = train(setup, data.training, data.validation, data.steps)
+        file = (epochs or Epochs()).beside(f"{data.run}-{classifier}")
+        trained = train(setup, data.training, data.validation, data.steps, file)
         made = [_predictions(trained.probabilities(test.x, calibrated), test) for calibrated in (True, False)]
         yield Outcome(data.run, classifier, *made, trained)
     opponents = [name for name in task.opponents if data.main or name in ("log_power", "logistic")]

@@ -16,13 +16,15 @@ from torch.nn import functional
 
 from supercosm.compression.coder import Coder, CoderCard, build, save_coder
 from supercosm.compression.data import Data, Patches, cut_blocks, read_patches, scaled
+from supercosm.compression.latents import information_of, match_prior, measure
 from supercosm.compression_settings import AnyCoder, Dense, Fit, Trained, Variational
 from supercosm.config import Config
+from supercosm.epochs import Epochs, State, epochs_in, resume_optimiser
 from supercosm.errors import DataError
 from supercosm.files import whole
 from supercosm.history import diagnose, write_history
 from supercosm.losscurve import loss_curve
-from supercosm.pairs import PairFile
+from supercosm.pairs import PairFile, digest_of
 from supercosm.patches import SYMMETRIES, turned
 from supercosm.progress import progress
 from supercosm.provenance import provenance
@@ -32,7 +34,6 @@ from supercosm.threads import one_thread
 log = logging.getLogger("supercosm")
 
 RISE = 0.1  # share of a training in which a scheduled learning rate rises
-STILL = 1e-6  # deviation, relative to the largest, below which a latent is dead
 
 
 @dataclass(frozen=True)
@@ -44,29 +45,42 @@ class Course:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What is measured of a trained coder; see `CoderCard` and `Coder`."""
+class Run:
+    """What one training is given: its patches, the file that it goes on from, and what to call after every epoch."""
 
-    dead: int
-    information: list[float]
-    grain: Tensor
-    residual_power: Tensor
+    data: Data
+    epochs: Epochs
+    tick: Callable[[], None]
 
 
 def train_coders(
-    config: Config, coders: Mapping[str, AnyCoder], files: tuple[Sequence[Path], Sequence[Path]], folder: Path
+    config: Config,
+    coders: Mapping[str, AnyCoder],
+    files: tuple[Sequence[Path], Sequence[Path]],
+    folder: Path,
+    checkpoints: Path | None = None,
 ) -> None:
-    """Train coders on pair files (training, validation); write the folder of each, its history and its loss curve."""
+    """Train coders on pair files (training, validation); write the folder of each, its history and its loss curve.
+
+    checkpoints: folder for what the same call goes on from when SIGTERM or SIGUSR1 ended it, with a StoppedError.
+    """
     training, validation = ([PairFile(path) for path in paths] for paths in files)
     shared = {file.seed for file in training} & {file.seed for file in validation} - {-1}
     if shared:
         raise DataError(f"seeds {sorted(shared)} are in both training and validation; give each its own boxes")
     patches: dict[int, Patches] = {}
-    with one_thread(), progress("train coders", sum(_epochs_of(c) for c in coders.values())) as tick:
+    fingerprint = {
+        "coders": {name: settings.model_dump(mode="json") for name, settings in coders.items()},
+        "patches": config.compression.patches.model_dump(mode="json"),
+        "data": digest_of([*training, *validation]),
+    }
+    total = sum(_epochs_of(settings) for settings in coders.values())
+    with epochs_in(checkpoints, fingerprint) as epochs, one_thread(), progress("train coders", total) as tick:
         for name, settings in coders.items():
             d = settings.dimensions
             patches[d] = patches.get(d) or read_patches(config, d, training, validation)
-            _train(name, settings, scaled(patches[d], settings), Path(folder) / name, (training, validation), tick)
+            run = Run(scaled(patches[d], settings), epochs.beside(name), tick)
+            _train(name, settings, run, Path(folder) / name, (training, validation))
 
 
 def _epochs_of(settings: AnyCoder) -> int:
@@ -76,34 +90,45 @@ def _epochs_of(settings: AnyCoder) -> int:
 def _train(
     name: str,
     settings: AnyCoder,
-    data: Data,
+    run: Run,
     folder: Path,
     files: tuple[list[PairFile], list[PairFile]],
-    tick: Callable[[], None],
 ) -> None:
-    started = time.monotonic()
+    started, data = time.monotonic(), run.data
     torch.manual_seed(settings.fit.seed if isinstance(settings, Trained) else 0)
     network = build(settings, data.patch, data.periodic)
     if hasattr(network, "fit"):
         network.fit(cut_blocks(data.training, data.patch))
-    rows = []
-    for row in _epochs(network, settings, data) if isinstance(settings, Trained) else ():
-        rows.append(row | {"seconds": round(time.monotonic() - started, 2)})
-        tick()
-    if not rows:
-        tick()
+    rows: list[dict[str, float]] = []
+    if isinstance(settings, Trained):
+        kept = run.epochs.recall()
+        rows, started = kept.pop("rows", []), started - kept.pop("seconds", 0.0)
+        for row, state in _epochs(network, settings, data, kept):
+            seconds = time.monotonic() - started
+            rows.append(row | {"seconds": round(seconds, 2)})
+            run.tick()
+            run.epochs.keep(lambda: state() | {"rows": rows, "seconds": seconds}, len(rows) == settings.fit.epochs)  # noqa: B023
+    else:
+        run.tick()
     course = Course(rows, time.monotonic() - started)
     _publish(name, settings, network.eval(), data, course, folder, files)
     log.info("%s: %s", name, diagnose(folder / "history.csv") if rows else "computed")
 
 
-def _epochs(network: nn.Module, settings: Trained, data: Data) -> Iterator[dict[str, float]]:
-    """Train; yield a row of the history after each epoch."""
+def _epochs(
+    network: nn.Module, settings: Trained, data: Data, kept: State
+) -> Iterator[tuple[dict[str, float], Callable[[], State]]]:
+    """Train, on from a state that was kept; yield a row of the history after each epoch, and what gives the state."""
     fit = settings.fit
     steps = max(1, len(data.training) // fit.batch)
     optimiser, scheduler = _optimiser(network, fit, fit.epochs * steps)
     draw = np.random.default_rng([fit.seed, 7])
-    for epoch in range(fit.epochs):
+    if kept:
+        network.load_state_dict(kept["network"])
+        resume_optimiser(optimiser, kept["optimiser"])
+        scheduler.load_state_dict(kept["scheduler"])
+        draw.bit_generator.state = kept["draw"]
+    for epoch in range(kept.get("epoch", 0), fit.epochs):
         network.train()
         order = torch.from_numpy(draw.permutation(len(data.training)))
         losses = []
@@ -125,12 +150,23 @@ def _epochs(network: nn.Module, settings: Trained, data: Data) -> Iterator[dict[
         network.eval()
         with torch.no_grad():
             held_out = torch.stack([_loss(network, settings, x, 1.0) for x in data.validation.split(500)]).mean()
-        yield {
+        row = {
             "step": (epoch + 1) * steps,
             "learning_rate": optimiser.param_groups[0]["lr"],
             "train_loss": _shown(settings, mean),
             "validation_loss": _shown(settings, float(held_out)),
         }
+        done = epoch + 1
+        yield (
+            row,
+            lambda done=done: {
+                "epoch": done,
+                "network": network.state_dict(),
+                "optimiser": optimiser.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "draw": draw.bit_generator.state,
+            },
+        )
 
 
 def _optimiser(
@@ -165,7 +201,7 @@ def _bound(network: nn.Module, settings: Variational, x: Tensor, share: float) -
     mean, log_variance = network.posterior(x)
     noise = torch.randn_like(mean) if network.training else torch.zeros_like(mean)
     error = functional.mse_loss(network.decode(mean + noise * (0.5 * log_variance).exp()), x)
-    information = _information(mean, log_variance).clamp(min=settings.free_bits).sum()
+    information = information_of(mean, log_variance).clamp(min=settings.free_bits).sum()
     blocks = x.shape[-1] // network.patch
     cells = x[0].numel() / blocks ** (x.ndim - 2)
     weight = settings.beta * (min(1.0, share / settings.warm_up) if settings.warm_up else 1.0)
@@ -175,12 +211,6 @@ def _bound(network: nn.Module, settings: Variational, x: Tensor, share: float) -
 def _shown(settings: Trained, loss: float) -> float:
     """Return a loss as histories show it: the evidence bound as a squared error, which is never negative."""
     return math.exp(2 * loss) if isinstance(settings, Variational) else loss
-
-
-def _information(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Return the mean Kullback–Leibler divergence from the unit Gaussian of every latent (k,) [nats]."""
-    each = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-    return each.mean(dim=[axis for axis in range(each.ndim) if axis != 1])
 
 
 def _publish(
@@ -201,8 +231,8 @@ def _publish(
         with whole(folder / "loss.png") as part:
             figure.savefig(part, format="png")
     if isinstance(settings, Variational):
-        _match_prior(network, data.training)
-    found = _measure(network, settings, data)
+        match_prior(network, data.training)
+    found = measure(network, settings, data)
     roles = zip(("training", "validation"), files, strict=True)
     card = CoderCard(
         name=name,
@@ -224,48 +254,3 @@ def _publish(
         ),
     )
     save_coder(folder, Coder(card, network, found.grain, found.residual_power))
-
-
-@torch.no_grad()
-def _measure(network: nn.Module, settings: AnyCoder, data: Data) -> Measured:
-    """Measure the latents of the validation patches, and what decoding them misses."""
-    x = data.validation
-    z = network.encode(x)
-    deviation = z.transpose(0, 1).flatten(1).std(dim=1)
-    dead = deviation <= STILL * deviation.max().clamp(min=1e-30)
-    decoded, information = network.decode(z), []
-    if isinstance(settings, Variational):  # whose likelihood is about what latents drawn from their posterior decode to
-        mean, log_variance = network.posterior(x)
-        information = [float(v) for v in _information(mean, log_variance)]
-        decoded = network.decode(mean + torch.randn_like(mean) * (0.5 * log_variance).exp())
-    residual = cut_blocks(x - decoded, data.patch)
-    power = torch.fft.fftn(residual, dim=tuple(range(2, residual.ndim))).abs().square().mean(dim=(0, 1))
-    return Measured(int(dead.sum()), information, grain_of(network, settings, deviation), power)
-
-
-@torch.no_grad()
-def _match_prior(network: nn.Module, x: Tensor) -> None:
-    """Give the latents of the training patches, sampled from their posterior, the deviation of the prior.
-
-    At the best fit they have it; training comes close in the number of steps there is, and the rest is exact algebra.
-    """
-    variance: list[Tensor] = []
-    for part in x.split(500):
-        mean, log_variance = network.posterior(part)
-        variance.append(
-            mean.square().transpose(0, 1).flatten(1).mean(1) + log_variance.exp().transpose(0, 1).flatten(1).mean(1)
-        )
-    network.standardise(torch.stack(variance).mean(dim=0).sqrt())
-
-
-def grain_of(network: nn.Module, settings: AnyCoder, deviation: Tensor) -> Tensor:
-    """Return the relative size of a quantisation step for each latent (k,).
-
-    Latents of principal components are amplitudes of orthonormal modes, so equal steps err alike; those in units of
-    their deviation get it back; of others nothing is known but their own deviation.
-    """
-    if isinstance(settings, Trained) and hasattr(network, "deviation"):
-        return 1 / network.deviation
-    if isinstance(settings, Dense):
-        return torch.where(deviation > 0, deviation, torch.ones_like(deviation)) / deviation.max().clamp(min=1e-30)
-    return torch.ones_like(deviation)
