@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 from synthetic_results import configuration, make_results
 
-from supercosm.config import check
+from supercosm.config import check, load_config
 from supercosm.errors import DataError
 from supercosm.evaluate import evaluate
 from supercosm.fields import density_of
 from supercosm.pictures import View, choose_view, panel, project, sheet
 from supercosm.report import benchmarks, report
 from supercosm.snapshot import read_snapshot
-from supercosm.stages import figures_of
+from supercosm.stages import BY_SLABS, figures_of, stage_settings, tables_of
+from supercosm.summarise import summarise
 from supercosm.tables import read_table
 
 
@@ -257,3 +258,21 @@ def test_panels_of_particles_and_of_density_show_the_same_place(finished_run):
     assert np.corrcoef(coarse(particles.zoom, 4).ravel(), coarse(mesh.zoom, 4).ravel())[0, 1] > 0.95
     assert particles.zoom.mean() == pytest.approx(mesh.zoom.mean(), rel=0.1)
     assert particles.zoom.mean() > 1.2  # the densest place was chosen
+
+
+def test_of_boxes_measured_by_slabs_there_is_what_can_be(finished_run, tmp_path):
+    config, folder = finished_run
+    config = config.model_copy(update={"statistics": config.statistics.model_copy(update={"slabs": 2})})
+    copy = shutil.copytree(folder, tmp_path / "run")
+    for name in tables_of(configuration(), copy).keys() - tables_of(config, copy).keys():
+        (copy / "evaluation" / f"{name}.ecsv").unlink()
+    for entry in (copy / "statistics").iterdir():
+        for path in entry.rglob("*.ecsv"):
+            if path.stem not in BY_SLABS:
+                path.unlink()
+    settings = stage_settings(config, "summarise")
+    summarise(load_config((), settings), copy, copy / "evaluation")  # told no more than the workflow tells it
+    report(config, copy, copy / "report" / "index.html")
+    text = (copy / "report" / "index.html").read_text(encoding="utf-8")
+    for title, shown in (("Mass function", True), ("Moments", True), ("Minkowski functionals", False), ("Bias", False)):
+        assert (f"<b>{title}" in text or f">{title}" in text) is shown, title

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from supercosm.errors import DataError
-from supercosm.files import FULL, whole
+from supercosm.files import FULL
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,15 @@ class Scratch:
         return all(self.path(name).is_file() for name in names)
 
     def save(self, name: str, array: np.ndarray) -> None:
-        """Write an array, whole or not at all."""
-        with whole(self.path(name)) as part, open(part, "wb") as file:
+        """Write an array; it appears under its name when it is whole.
+
+        The disk is not waited for: after a power cut an array may be damaged, which is told when it is read.
+        """
+        part = self.folder / f".{name}.part"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with room_told(self.path(name)), open(part, "wb") as file:
             np.save(file, array, allow_pickle=False)
+        part.replace(self.path(name))
 
     def load(self, name: str) -> np.ndarray:
         """Read an array; raise DataError when it is missing or damaged."""
