@@ -97,7 +97,7 @@ def read_arrays(file: h5py.File, path: Path, header: Header) -> Arrays:
 def check_columns(file: h5py.File, attributes: Mapping[str, Any], path: Path, what: str) -> None:
     """Raise DataError where a file lacks its dark matter; one of several files may have none."""
     here = numbers(attributes.get("NumPart_ThisFile", [0, 1]))
-    if len(here) > DARK_MATTER and here[DARK_MATTER] == 0 and "PartType1" not in file:
+    if len(here) > DARK_MATTER and here[DARK_MATTER] == 0:
         return
     for name in ("PartType1", *COLUMNS):
         if name not in file:

@@ -14,6 +14,7 @@ from supercosm.records.found import Found
 
 UNITS = {
     "box_size": "Mpc/h",
+    "lattice_points_at": "cells from i L/n",
     "particle_mass": "Msun/h",
     "rms_displacement": "Mpc/h",
     "rms_velocity": "km/s",
