@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import time
 import zipfile
+import zlib
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -16,7 +18,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from supercosm.config import AnyModel
 from supercosm.errors import DataError, StoppedError
 from supercosm.families import Family
-from supercosm.files import whole
+from supercosm.files import LONGEST, UNREADABLE, whole
 from supercosm.history import write_history
 from supercosm.stopping import Request
 
@@ -36,11 +38,12 @@ class WholeCheckpoints(TorchCheckpointIO):
         try:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
-        except (OSError, zipfile.BadZipFile) as error:
-            damaged = error
+            found = None if damaged else super().load_checkpoint(path, *arguments, **more)
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, UnpicklingError, *UNREADABLE) as error:
+            damaged = " ".join(str(error).split())[:LONGEST]
         if damaged is not None:
             raise DataError(f"the checkpoint {path} is damaged ({damaged}); delete it to train from the start")
-        return super().load_checkpoint(path, *arguments, **more)
+        return found
 
 
 class History(Callback):

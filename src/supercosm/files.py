@@ -17,10 +17,13 @@ from typing import Any
 import h5py
 
 from supercosm.errors import DataError, SupercosmError
+from supercosm.stored import check_all
 
 METADATA = "v110"  # HDF5's format with checksums on attributes and structure too; fletcher32 guards the data
 # h5py has no error class of its own: a flipped bit can surface as any of these
 UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
+LONGEST = 200  # characters of what a library says that an error passes on
+FOREIGN = "snapshot"  # the kind of file that others write, too
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -110,17 +113,23 @@ def hdf5_writer(path: str | Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def hdf5_reader(path: str | Path, kind: str) -> Iterator[h5py.File]:
-    """Open an HDF5 file to read; raise DataError when it is missing, or damaged anywhere the block reads."""
+    """Open an HDF5 file to read; raise DataError when it is missing, or damaged anywhere the block reads.
+
+    Files of this package's own kinds are looked at whole first; readers of snapshots, which others write, too, check
+    what they take.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no {kind} {path}; check the path or run the stage that makes it")
     try:
         with h5py.File(path, "r") as file:
+            if kind != FOREIGN:
+                check_all(file, path)
             yield file
     except SupercosmError:
         raise
     except UNREADABLE as error:
-        why = " ".join(str(error).split())
+        why = " ".join(str(error).split())[:LONGEST]
         raise DataError(
             f"{path} cannot be read as a {kind} (truncated, damaged or of another kind: {why}); "
             "delete it and make it again"
@@ -131,6 +140,14 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write JSON, keys sorted, whole or not at all."""
     with whole(path) as part:
         part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; raise OSError where there is none, and ValueError for garbage, nested without end included."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def sha256(path: str | Path) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from supercosm.errors import DataError
 from supercosm.formats import gadgethdf5
 from supercosm.formats.header import Arrays, Header, check, cube, known_cosmology, numbers, positive, units_of
+from supercosm.stored import DEEPEST
 
 WHERE = "the /Header"
 LENGTH, MASS, TIME = "Unit length in cgs (U_L)", "Unit mass in cgs (U_M)", "Unit time in cgs (U_t)"
@@ -51,7 +52,7 @@ def read_header(file: h5py.File, path: Path) -> Header:
         files=int(_one(attributes.get("NumFilesPerSnapshot", 1))),
         units=units_of(cgs, path, root_a=False, h=found["h"]),
     )
-    check(header, path, path.stat().st_size, gadgethdf5.DEEPEST)
+    check(header, path, path.stat().st_size, DEEPEST)
     return header
 
 

@@ -10,6 +10,7 @@ import h5py
 import numpy as np
 
 from supercosm.files import hdf5_reader
+from supercosm.stored import check_size
 
 PIECE = 1 << 24  # numbers that are read at once
 
@@ -24,6 +25,7 @@ def describe_arrays(path: str | Path, kind: str) -> tuple[dict[str, Any], list[d
     rows, guarded = [], 0
     with hdf5_reader(path, kind) as file:
         for name, data in datasets(file):
+            check_size(data, Path(path))
             rows.append({"array": name, "shape": list(data.shape), "type": str(data.dtype), **_numbers(data)})
             guarded += data.fletcher32 or data.size == 0
     return {"arrays": len(rows), "arrays_with_a_checksum_that_agrees": guarded}, rows
