@@ -30,8 +30,8 @@ class WholeCheckpoints(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         """Write beside, sync, rename."""
-        with whole(path) as part:
-            torch.save(checkpoint, part)
+        with whole(path) as part, open(part, "wb") as file:  # by its name, PyTorch would not tell of a full disk
+            torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: str | Path, *arguments: Any, **more: Any) -> dict[str, Any]:
         """Read what was saved, once its checksums are right; raise DataError otherwise."""

@@ -21,7 +21,7 @@ from supercosm.stored import check_all
 
 METADATA = "v110"  # HDF5's format with checksums on attributes and structure too; fletcher32 guards the data
 # h5py has no error class of its own: a flipped bit can surface as any of these
-UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
+UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError, ArithmeticError)
 LONGEST = 200  # characters of what a library says that an error passes on
 FOREIGN = "snapshot"  # the kind of file that others write, too
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,6 +36,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+    if path.exists() and not path.is_file():  # whose place a file would take: root might replace /dev/null
+        what = "a folder" if path.is_dir() else "a device"
+        raise DataError(f"{path} is {what}; name a file to write instead")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
@@ -44,7 +47,7 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
         _sync(path.parent)
     except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk as either
-        if not _is_full(error):
+        if not is_full(error):
             raise
         raise DataError(
             f"the disk is full (or a quota is used up): {path} was not written; "
@@ -55,7 +58,8 @@ def whole(path: str | Path) -> Iterator[Path]:
             part.unlink()
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
+    """Tell whether an error says that a disk, a quota or a limit of a file's size is exceeded."""
     messages = [os.strerror(number) for number in FULL]
     return getattr(error, "errno", None) in FULL or any(message in str(error) for message in messages)
 

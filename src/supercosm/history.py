@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from supercosm.errors import DataError
-from supercosm.files import whole
+from supercosm.files import LONGEST, whole
 
 COLUMNS = (
     *("step", "seconds", "learning_rate", "train_loss", "validation_loss", "crops_per_second"),
@@ -64,7 +64,8 @@ def read_history(path: str | Path) -> History:
     try:
         columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path} holds a row that is not numbers ({error}); delete it and train again") from None
+        why = str(error)[:LONGEST]
+        raise DataError(f"{path} holds a row that is not numbers ({why}); delete it and train again") from None
     if not np.isfinite(columns["step"]).all():
         raise DataError(f"{path} holds a step that is no number; delete it and train again")
     return History(columns)

@@ -81,7 +81,7 @@ def cost_from(entry: Any) -> Cost | None:
     """Make a Cost of what JSON holds of one; None where that is something else."""
     try:
         return Cost(str(entry["what"]), *(float(entry[k]) for k in ("seconds", "busy", "memory")), str(entry["device"]))
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from pydantic import Field, ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from supercosm.config import AnyModel, Cosmology, Settings
@@ -150,7 +150,9 @@ def save_model(folder: str | Path, network: nn.Module, card: ModelCard) -> None:
     """Write weights, then the card with their checksum, each whole or not at all."""
     folder = Path(folder)
     with whole(folder / WEIGHTS) as part:
-        save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, part)
+        part.write_bytes(
+            save({k: v.contiguous().cpu() for k, v in network.state_dict().items()})
+        )  # full disks are told
     complete = card.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS)})
     write_json(folder / CARD, complete.model_dump(mode="json"))
 

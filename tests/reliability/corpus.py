@@ -108,7 +108,9 @@ def _own(root: Path, low: Snapshot, high: Snapshot) -> list[Kind]:
     }  # fmt: skip
     found = [Kind(name, root / name, "x.hdf5", (reader, describe), "hdf5") for name, reader in readers.items()]
     found += [Kind("image", root / "image", "x.fits", (describe,))]
-    return [*found, Kind("compressed box", root / "box", "x.scz", (_decompress, describe), "sealed", repair=_seal)]
+    readers = (_decompress, describe)
+    found += [Kind("compressed box", root / "box", "x.scz", readers)]
+    return [*found, Kind("compressed box, header", root / "box", "x.scz", readers, "sealed", repair=_seal)]
 
 
 def _snapshot(path: Path) -> None:

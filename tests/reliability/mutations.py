@@ -197,6 +197,18 @@ def safetensors(dice: random.Random, content: bytes) -> bytes:
     return struct.pack("<Q", len(raw)) + raw + content[8 + length :]
 
 
+def sealed(dice: random.Random, content: bytes) -> bytes:
+    """Change the header of a compressed file, which is JSON; what codecs made has a checksum, and is left alone.
+
+    Its layout: 8 bytes of magic, a version of 2, and the length of the header, 4.
+    """
+    (length,) = struct.unpack("<I", content[10:14])
+    header, rest = content[14 : 14 + length], content[14 + length :]
+    raw = _dumped(changed(dice, json.loads(header))).encode()
+    stated = dice.choice((len(raw), len(raw), len(raw), len(raw) - 1, 2**32 - 1))
+    return content[:10] + struct.pack("<I", stated) + raw + rest
+
+
 def npy(dice: random.Random, content: bytes) -> bytes:
     """Change the header of a .npy file: type, order, shape, length; or ask it to unpickle."""
     if dice.random() < 0.3:
@@ -305,7 +317,7 @@ def _virtual(shape: tuple[int, ...]) -> h5py.VirtualLayout:
 
 OF_CONTENT: dict[str, Callable[[random.Random, bytes], bytes]] = {
     "bytes": bytewise, "binary": binary, "text": text, "json": in_json, "yaml": in_yaml, "table": table,
-    "safetensors": safetensors, "npy": npy, "sealed": bytewise,
+    "safetensors": safetensors, "npy": npy, "sealed": sealed,
 }  # fmt: skip
 
 

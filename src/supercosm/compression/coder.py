@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pydantic import Field, ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from supercosm.compression_settings import AnyCoder, Dense, Downsample, Pca, Variational
@@ -122,7 +122,7 @@ def save_coder(folder: str | Path, coder: Coder) -> None:
     tensors = {f"network.{k}": v.contiguous().cpu() for k, v in coder.network.state_dict().items()}
     tensors |= {"grain": coder.grain.contiguous(), "residual_power": coder.residual_power.contiguous()}
     with whole(folder / WEIGHTS) as part:
-        save_file(tensors, part)
+        part.write_bytes(save(tensors))  # which tells of a full disk
     complete = coder.card.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS)})
     write_json(folder / CARD, complete.model_dump(mode="json"))
 
