@@ -11,6 +11,7 @@ import pytest
 import torch
 from learning import TEST_SEED, random_model
 
+from supercosm.bigboxes import Aside, Cut, superresolve_slabs
 from supercosm.choices import Options, choose_shape
 from supercosm.errors import ConfigurationError, DataError, StoppedError
 from supercosm.formats import files_of
@@ -18,7 +19,6 @@ from supercosm.joining import join
 from supercosm.metering import read_costs
 from supercosm.model import load_model
 from supercosm.sampler import Sampler
-from supercosm.bigboxes import Aside, Cut, superresolve_slabs
 from supercosm.snapshot import read_snapshot
 from supercosm.superresolution import superresolve_file
 

@@ -6,7 +6,9 @@ import logging
 import signal
 import time
 import zipfile
+import zlib
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import lightning
@@ -17,7 +19,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from supercosm.config import AnyModel
 from supercosm.errors import DataError, StoppedError
 from supercosm.families import Family
-from supercosm.files import whole
+from supercosm.files import LONGEST, UNREADABLE, whole
 from supercosm.history import write_history
 from supercosm.sharing import ALONE, Share
 from supercosm.stopping import Request
@@ -37,19 +39,20 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Write beside, sync, rename."""
         if not self.share.first:
             return
-        with whole(path) as part:
-            torch.save(checkpoint, part)
+        with whole(path) as part, open(part, "wb") as file:  # by its name, PyTorch would not tell of a full disk
+            torch.save(checkpoint, file)
 
     def load_checkpoint(self, path: str | Path, *arguments: Any, **more: Any) -> dict[str, Any]:
         """Read what was saved, once its checksums are right; raise DataError otherwise."""
         try:
             with zipfile.ZipFile(path) as archive:
                 damaged = archive.testzip()
-        except (OSError, zipfile.BadZipFile) as error:
-            damaged = error
+            found = None if damaged else super().load_checkpoint(path, *arguments, **more)
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, UnpicklingError, *UNREADABLE) as error:
+            damaged = " ".join(str(error).split())[:LONGEST]
         if damaged is not None:
             raise DataError(f"the checkpoint {path} is damaged ({damaged}); delete it to train from the start")
-        return super().load_checkpoint(path, *arguments, **more)
+        return found
 
 
 class History(Callback):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -265,7 +264,10 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("supercosm").setLevel(logging.INFO)
     try:
-        app()
+        try:
+            app()
+        finally:
+            _flush()
     except StoppedError as error:
         _fail(error, EXIT_CODE)
     except LostError as error:
@@ -283,9 +285,21 @@ def main() -> None:
         )
 
 
+def _flush() -> None:
+    """Write out what was printed; where nothing takes it any more, neither does Python have to try again at its end."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # of `| head`, which has seen enough
+            raise OSError(error.errno, error.strerror, "standard output") from None
+
+
 def _explain(error: OSError) -> Any:
     """Name the file and the remedy of an operating-system error; raise it again when it names no file."""
-    if error.errno == errno.ENOSPC:
+    from supercosm.files import is_full
+
+    if is_full(error):
         return f"the disk is full ({error.filename or 'no file named'}); free some space and run again"
     if error.filename is None:
         raise error

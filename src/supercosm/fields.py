@@ -14,6 +14,7 @@ from supercosm.errors import DataError
 from supercosm.files import hdf5_reader, hdf5_writer
 from supercosm.mesh import paint
 from supercosm.snapshot import Snapshot
+from supercosm.stored import positive, whole_number
 
 FLOOR = 0.1  # added to the density before the logarithm: an empty cell is log 0.1, not minus infinity
 
@@ -100,9 +101,9 @@ def read_density(path: str | Path) -> DensityField:
             raise DataError(f"{path} is no density field: it lacks /density or its attributes")
         return DensityField(
             data=file["density"][:],
-            box_size=float(file.attrs["BoxSize_Mpc_h"]),
-            scale_factor=float(file.attrs["Time"]),
+            box_size=positive(file.attrs, "BoxSize_Mpc_h"),
+            scale_factor=positive(file.attrs, "Time"),
             cosmology=Cosmology.model_validate_json(file.attrs["cosmology"]),
-            dimensions=int(file.attrs["dimensions"]),
+            dimensions=whole_number(file.attrs, "dimensions", 2),
             provenance=json.loads(file.attrs["provenance"]),
         )

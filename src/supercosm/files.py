@@ -18,10 +18,13 @@ import h5py
 
 from supercosm.errors import DataError, SupercosmError
 from supercosm.paging import Written
+from supercosm.stored import check_all
 
 METADATA = "v110"  # HDF5's format with checksums on attributes and structure too; fletcher32 guards the data
 # h5py has no error class of its own: a flipped bit can surface as any of these
-UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError, OverflowError)
+UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError, ArithmeticError)
+LONGEST = 200  # characters of what a library says that an error passes on
+FOREIGN = "snapshot"  # the kind of file that others write, too
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -34,6 +37,9 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+    if path.exists() and not path.is_file():  # whose place a file would take: root might replace /dev/null
+        what = "a folder" if path.is_dir() else "a device"
+        raise DataError(f"{path} is {what}; name a file to write instead")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)
@@ -42,7 +48,7 @@ def whole(path: str | Path) -> Iterator[Path]:
         os.replace(part, path)
         _sync(path.parent)
     except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk as either
-        if not _is_full(error):
+        if not is_full(error):
             raise
         raise DataError(
             f"the disk is full (or a quota is used up): {path} was not written; "
@@ -53,7 +59,8 @@ def whole(path: str | Path) -> Iterator[Path]:
             part.unlink()
 
 
-def _is_full(error: Exception) -> bool:
+def is_full(error: Exception) -> bool:
+    """Tell whether an error says that a disk, a quota or a limit of a file's size is exceeded."""
     messages = [os.strerror(number) for number in FULL]
     return getattr(error, "errno", None) in FULL or any(message in str(error) for message in messages)
 
@@ -114,17 +121,23 @@ def hdf5_writer(path: str | Path) -> Iterator[h5py.File]:
 
 @contextmanager
 def hdf5_reader(path: str | Path, kind: str) -> Iterator[h5py.File]:
-    """Open an HDF5 file to read; raise DataError when it is missing, or damaged anywhere the block reads."""
+    """Open an HDF5 file to read; raise DataError when it is missing, or damaged anywhere the block reads.
+
+    Files of this package's own kinds are looked at whole first; readers of snapshots, which others write, too, check
+    what they take.
+    """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no {kind} {path}; check the path or run the stage that makes it")
     try:
         with h5py.File(path, "r") as file:
+            if kind != FOREIGN:
+                check_all(file, path)
             yield file
     except SupercosmError:
         raise
     except UNREADABLE as error:
-        why = " ".join(str(error).split())
+        why = " ".join(str(error).split())[:LONGEST]
         raise DataError(
             f"{path} cannot be read as a {kind} (truncated, damaged or of another kind: {why}); "
             "delete it and make it again"
@@ -135,6 +148,14 @@ def write_json(path: str | Path, content: Any) -> None:
     """Write JSON, keys sorted, whole or not at all."""
     with whole(path) as part:
         part.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read JSON; raise OSError where there is none, and ValueError for garbage, nested without end included."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
 
 
 def sha256(path: str | Path) -> str:

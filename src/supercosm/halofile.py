@@ -12,6 +12,7 @@ from supercosm.config import Cosmology
 from supercosm.errors import DataError
 from supercosm.files import hdf5_reader, hdf5_writer
 from supercosm.statistics.haloes import COLUMNS, Haloes
+from supercosm.stored import positive
 
 FORMAT = 1
 CHUNK = 1 << 16  # haloes per HDF5 chunk
@@ -61,9 +62,9 @@ def read_haloes(path: str | Path) -> Haloes:
         columns = {name: file["Haloes"][name][:] for name in COLUMNS}
         return Haloes(
             **columns,
-            box_size=float(header["box_size"]),
-            scale_factor=float(header["scale_factor"]),
-            particle_mass=float(header["particle_mass"]),
+            box_size=positive(header, "box_size"),
+            scale_factor=positive(header, "scale_factor"),
+            particle_mass=positive(header, "particle_mass"),
             linking=float(header["linking"]),
             minimum=int(header["minimum"]),
             cosmology=Cosmology.model_validate_json(bytes(header["cosmology"])),

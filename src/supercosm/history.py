@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from supercosm.errors import DataError
-from supercosm.files import whole
+from supercosm.files import LONGEST, whole
 
 COLUMNS = (
     *("step", "seconds", "learning_rate", "train_loss", "validation_loss", "crops_per_second"),
@@ -50,9 +50,12 @@ def read_history(path: str | Path) -> History:
     path = Path(path)
     if not path.is_file():
         raise DataError(f"there is no training history {path}; train the model first")
-    with open(path, newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        rows, names = list(reader), reader.fieldnames or []
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows, names = list(reader), reader.fieldnames or []
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path} is no history ({error}); delete it and train again") from None
     lacking = [name for name in NEEDED if name not in names]
     if lacking or not rows:
         raise DataError(
@@ -61,7 +64,10 @@ def read_history(path: str | Path) -> History:
     try:
         columns = {name: np.array([float(row[name] or "nan") for row in rows]) for name in names}
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path} holds a row that is not numbers ({error}); delete it and train again") from None
+        why = str(error)[:LONGEST]
+        raise DataError(f"{path} holds a row that is not numbers ({why}); delete it and train again") from None
+    if not np.isfinite(columns["step"]).all():
+        raise DataError(f"{path} holds a step that is no number; delete it and train again")
     return History(columns)
 
 

@@ -33,7 +33,7 @@ class Journal:
             found = read_plain(folder / NAME)
             rows, before = ({int(first): int(crc) for first, crc in found[k].items()} for k in ("rows", "before"))
             self.number, self.planes, self.rows, self.before = int(found["pass"]), int(found["planes"]), rows, before
-        except (TypeError, KeyError, ValueError, AttributeError):
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError):
             pass
 
     def note(self, number: int, first: int, fields: np.ndarray) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 from supercosm.errors import DataError
-from supercosm.files import write_json
+from supercosm.files import read_json, write_json
 
 NOTE = "made_for.json"
 
@@ -43,6 +42,6 @@ def empty(folder: str | Path) -> None:
 def read_plain(path: Path) -> Any:
     """Read a JSON file; None where there is none, or garbage."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except (OSError, ValueError):
         return None

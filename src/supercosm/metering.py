@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import sys
 import time
@@ -15,7 +14,7 @@ from typing import Any
 import torch
 
 from supercosm.errors import DataError
-from supercosm.files import write_json
+from supercosm.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -82,7 +81,7 @@ def cost_from(entry: Any) -> Cost | None:
     """Make a Cost of what JSON holds of one; None where that is something else."""
     try:
         return Cost(str(entry["what"]), *(float(entry[k]) for k in ("seconds", "busy", "memory")), str(entry["device"]))
-    except (TypeError, KeyError, ValueError):
+    except (TypeError, KeyError, ValueError, OverflowError):
         return None
 
 
@@ -90,8 +89,11 @@ def read_costs(path: str | Path) -> Sequence[Cost]:
     """Read what `Meter.write` wrote; raise DataError when it is missing or something else."""
     path = Path(path)
     try:
-        return [Cost(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
+        found = [cost_from(entry) for entry in read_json(path)]
     except OSError:
         raise DataError(f"there is no cost file {path}; run that stage again with --cost {path.name}") from None
     except (ValueError, TypeError) as error:
         raise DataError(f"{path} is no cost file ({error}); run that stage again with --cost {path.name}") from error
+    if None in found:
+        raise DataError(f"{path} is no cost file: an entry lacks times; run that stage again with --cost {path.name}")
+    return found

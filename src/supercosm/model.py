@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from pydantic import Field, ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import nn
 
 from supercosm.config import AnyModel, Cosmology, Settings
@@ -23,6 +23,7 @@ from supercosm.files import sha256, whole, write_json
 from supercosm.schemes import Scheme, scheme_of
 from supercosm.snapshot import Snapshot, is_foreign
 from supercosm.told import describe_today
+from supercosm.weights import network_with, read_weights
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 TOLERANCE = 0.01  # relative difference of spacing, time and cosmology that a model is used across without a word
@@ -33,10 +34,10 @@ class ModelCard(Settings):
 
     name: str
     settings: AnyModel
-    factor: int = Field(description="up-sampling factor per side")
-    low_spacing: float = Field(description="lattice spacing of its input [Mpc/h]")
+    factor: int = Field(ge=1, description="up-sampling factor per side")
+    low_spacing: float = Field(gt=0, lt=1e6, description="lattice spacing of its input [Mpc/h]")
     scale_factors: list[float] = Field(description="of the outputs seen in training")
-    slabs_per_length: float = Field(description="projected slabs per Mpc/h, for two-dimensional models")
+    slabs_per_length: float = Field(ge=0, lt=1e6, description="projected slabs per Mpc/h, for two-dimensional models")
     cosmologies: list[Cosmology] = Field(description="cosmologies seen in training")
     seeds: dict[str, list[int]] = Field(description="seeds seen in training and validation")
     inputs: list[dict[str, float]] = Field(description="what is usual: numbers of every training box's low run")
@@ -149,7 +150,9 @@ def save_model(folder: str | Path, network: nn.Module, card: ModelCard) -> None:
     """Write weights, then the card with their checksum, each whole or not at all."""
     folder = Path(folder)
     with whole(folder / WEIGHTS) as part:
-        save_file({k: v.contiguous().cpu() for k, v in network.state_dict().items()}, part)
+        part.write_bytes(
+            save({k: v.contiguous().cpu() for k, v in network.state_dict().items()})
+        )  # full disks are told
     complete = card.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS)})
     write_json(folder / CARD, complete.model_dump(mode="json"))
 
@@ -158,7 +161,7 @@ def read_card(folder: str | Path) -> ModelCard:
     """Read the card of a model folder; raise DataError when it is missing or not of this kind."""
     path = Path(folder) / CARD
     try:
-        return ModelCard.model_validate_json(path.read_text(encoding="utf-8"))
+        return ModelCard.model_validate_json(path.read_bytes())
     except OSError:
         raise DataError(f"{folder} is no model folder: it lacks {CARD}; train a model or correct the path") from None
     except ValidationError as error:
@@ -173,15 +176,8 @@ def load_model(folder: str | Path, device: torch.device | str = "cpu") -> Model:
     card = read_card(folder)
     if not (folder / WEIGHTS).is_file():
         raise DataError(f"{folder} is no model folder: it lacks {WEIGHTS}; train a model or correct the path")
-    if sha256(folder / WEIGHTS) != card.weights_sha256:
-        raise DataError(f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again")
+    weights = read_weights(folder / WEIGHTS, card.weights_sha256)
     features = Features(card.settings, card.low_spacing / card.factor, card.scales)
-    network = build_network(card.settings, features)
-    try:
-        network.load_state_dict(load_file(folder / WEIGHTS))
-    except RuntimeError:
-        raise DataError(
-            f"{folder / WEIGHTS} does not fit the network that its card describes; the card was changed: train it again"
-        ) from None
+    network = network_with(lambda: build_network(card.settings, features), weights, folder / WEIGHTS)
     layout = torch.channels_last_3d if card.settings.dimensions == 3 else torch.channels_last
     return Model(card, network.to(device=device, memory_format=layout).eval().requires_grad_(False))

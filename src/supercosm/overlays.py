@@ -29,8 +29,12 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # also dates that are none, and bytes that are no text
+        raise ConfigurationError(f"{path} is not valid YAML: {' '.join(str(error).split())[:500]}") from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path} must hold a mapping of sections, not {type(content).__name__}")
     return content

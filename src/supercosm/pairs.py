@@ -18,13 +18,14 @@ from supercosm.config import Cosmology
 from supercosm.cosmology import growth
 from supercosm.errors import DataError
 from supercosm.fields import slabs_of
-from supercosm.files import hdf5_reader, hdf5_writer
+from supercosm.files import UNREADABLE, hdf5_reader, hdf5_writer
 from supercosm.initial import Phases, linear_displacement, linear_overdensity
 from supercosm.lattice import SAME_OFFSET
 from supercosm.mesh import paint, recentred
 from supercosm.provenance import provenance
 from supercosm.sameboxes import fingerprint
 from supercosm.snapshot import Snapshot, read_snapshot
+from supercosm.stored import positive, whole_number
 
 KIND = "supercosm pairs"
 SAFE = 0.99  # of the bound is what the compressor is asked for: it breaks its promise by the rounding of float32
@@ -198,20 +199,29 @@ class PairFile:
         self._file: h5py.File | None = None
         with hdf5_reader(path, "pair file") as file:
             attributes, self.has_initial = dict(file.attrs), "initial" in file
-        if str(np.asarray(attributes.get("kind", "")).astype(str)) != KIND:
-            raise DataError(f"{path} is no pair file; make one with `supercosm pair`")
-        self.box_size, self.scale_factor = float(attributes["box_size"]), float(attributes["scale_factor"])
-        self.low, self.high = int(attributes["low"]), int(attributes["high"])
-        if attributes.get("bound", 0.0) > 0:
-            import hdf5plugin  # noqa: F401 - which tells HDF5 how to read compressed fields
-        self.slabs, self.seed = int(attributes["slabs"]), int(attributes["seed"])
-        self.cosmology = Cosmology.model_validate_json(attributes["cosmology"])
-        self.provenance = json.loads(attributes["provenance"])
+            if str(np.asarray(attributes.get("kind", "")).astype(str)) != KIND:
+                raise DataError(f"{path} is no pair file; make one with `supercosm pair`")
+            self.box_size, self.scale_factor = (positive(attributes, name) for name in ("box_size", "scale_factor"))
+            self.low, self.high, self.slabs = (whole_number(attributes, name) for name in ("low", "high", "slabs"))
+            if self.high % self.low:
+                raise ValueError(f"high = {self.high} is no multiple of low = {self.low}")
+            if float(attributes.get("bound", 0.0)) > 0:
+                import hdf5plugin  # noqa: F401 - which tells HDF5 how to read compressed fields
+            self.seed = whole_number(attributes, "seed", -1)
+            self.cosmology = Cosmology.model_validate_json(attributes["cosmology"])
+            self.provenance = dict(json.loads(attributes["provenance"]))
 
     def _open(self) -> h5py.File:
         if self._file is None or self._process != os.getpid():  # HDF5 handles do not survive a fork
             self._file, self._process = h5py.File(self.path, "r"), os.getpid()
         return self._file
+
+    def _stored(self, name: str) -> h5py.Dataset:
+        """Return a data set whose last two axes are those of its lattice."""
+        data, side = self._open()[name], self.low if name.startswith("low/") else self.high
+        if not isinstance(data, h5py.Dataset) or data.ndim != 4 or data.shape[2:] != (side, side):
+            raise ValueError(f"it is no field of {side} cells per side, but {data}")
+        return data
 
     def close(self) -> None:
         """Close the file; the next read opens it again."""
@@ -233,8 +243,8 @@ class PairFile:
         `lead`: indices of the first axes, which then fall away.
         """
         try:
-            array = _periodic(self._open()[name], start, count, lead)
-        except (OSError, RuntimeError, KeyError, ValueError) as error:  # as a flipped bit may have it
+            array = _periodic(self._stored(name), start, count, lead)
+        except UNREADABLE as error:  # as a flipped bit may have it
             raise DataError(f"{self.path}:/{name} is missing or damaged ({error}); make the file again") from error
         if not np.isfinite(array).all():
             raise DataError(f"{self.path}:/{name} holds NaN or infinite values; make the file again")

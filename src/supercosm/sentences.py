@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from reprlib import Repr
 from typing import Any
 
 # sections of named things of several kinds, and a kind of each
 KINDS = {("compression", "coders"): "pca", ("classification", "tasks"): "realism"}
+
+SHOWN = Repr()  # of values that are long, or that aliases of YAML make endless
+SHOWN.maxlevel, SHOWN.maxlist, SHOWN.maxdict, SHOWN.maxstring, SHOWN.maxlong, SHOWN.maxother = 4, 20, 20, 200, 80, 200
 
 
 def sentence(error: Mapping[str, Any], schema: Callable[[], Mapping[str, Any]]) -> str:
@@ -24,7 +28,8 @@ def sentence(error: Mapping[str, Any], schema: Callable[[], Mapping[str, Any]]) 
     if error["type"] == "value_error":
         return f"{where}: {message}" if named else message
     given = error.get("ctx", {}).get("tag", error["input"])
-    return f"{where}: {message} (given: {given!r})" if where else f"{message} (given: {given!r})"
+    said = f"{message} (given: {SHOWN.repr(given)})"
+    return f"{where}: {said}" if where else said
 
 
 def _without_tags(location: tuple) -> list:

@@ -8,9 +8,10 @@ from pathlib import Path
 import astropy.units as u
 from astropy.io.ascii.core import InconsistentTableError
 from astropy.table import QTable
+from yaml import YAMLError
 
 from supercosm.errors import DataError
-from supercosm.files import whole
+from supercosm.files import LONGEST, UNREADABLE, whole
 
 # the unit of astropy.cosmology.units under the name it has there: importing that takes half a second in every job
 LITTLEH = u.def_unit("littleh", doc="Hubble constant in 100 km/s/Mpc")
@@ -37,8 +38,8 @@ def read_table(path: str | Path) -> QTable:
     try:
         with _littleh_known():
             return QTable.read(path, format="ascii.ecsv")
-    except (InconsistentTableError, ValueError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
+    except (InconsistentTableError, YAMLError, RecursionError, *UNREADABLE) as error:
+        reason = " ".join(str(error).split())[:LONGEST]
         raise DataError(f"{path} is no whole ECSV table ({reason}); delete it and make it again") from error
 
 

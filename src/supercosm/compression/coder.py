@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from pydantic import Field, ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from supercosm.compression_settings import AnyCoder, Dense, Downsample, Pca, Variational
@@ -16,6 +16,7 @@ from supercosm.errors import DataError
 from supercosm.files import sha256, whole, write_json
 from supercosm.networks import autoencoders
 from supercosm.settings import Settings
+from supercosm.weights import network_with, read_weights
 
 WEIGHTS, CARD = "model.safetensors", "model.json"
 CHUNK = 512  # patches that pass through a network at once
@@ -121,7 +122,7 @@ def save_coder(folder: str | Path, coder: Coder) -> None:
     tensors = {f"network.{k}": v.contiguous().cpu() for k, v in coder.network.state_dict().items()}
     tensors |= {"grain": coder.grain.contiguous(), "residual_power": coder.residual_power.contiguous()}
     with whole(folder / WEIGHTS) as part:
-        save_file(tensors, part)
+        part.write_bytes(save(tensors))  # which tells of a full disk
     complete = coder.card.model_copy(update={"weights_sha256": sha256(folder / WEIGHTS)})
     write_json(folder / CARD, complete.model_dump(mode="json"))
 
@@ -130,7 +131,7 @@ def read_card(folder: str | Path) -> CoderCard:
     """Read the card of a coder folder; raise DataError when it is missing or not of this kind."""
     path = Path(folder) / CARD
     try:
-        return CoderCard.model_validate_json(path.read_text(encoding="utf-8"))
+        return CoderCard.model_validate_json(path.read_bytes())
     except OSError:
         raise DataError(f"{folder} is no coder folder: it lacks {CARD}; train a coder or correct the path") from None
     except ValidationError as error:
@@ -144,19 +145,12 @@ def load_coder(folder: str | Path) -> Coder:
     card = read_card(folder)
     if not (folder / WEIGHTS).is_file():
         raise DataError(f"{folder} is no coder folder: it lacks {WEIGHTS}; train a coder or correct the path")
-    if sha256(folder / WEIGHTS) != card.weights_sha256:
-        raise DataError(f"{folder / WEIGHTS} does not match the checksum in its card; it is damaged: train it again")
-    tensors = load_file(folder / WEIGHTS)
-    network = build(card.settings, card.patch, card.periodic)
-    try:
-        weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
-        network.load_state_dict(weights)
-        coder = Coder(card, network.eval().requires_grad_(False), tensors["grain"], tensors["residual_power"])
-    except (RuntimeError, KeyError):
-        raise DataError(
-            f"{folder / WEIGHTS} does not fit the network that its card describes; the card was changed: train it again"
-        ) from None
-    return coder
+    tensors = read_weights(folder / WEIGHTS, card.weights_sha256)
+    weights = {k.removeprefix("network."): v for k, v in tensors.items() if k.startswith("network.")}
+    network = network_with(lambda: build(card.settings, card.patch, card.periodic), weights, folder / WEIGHTS)
+    if not {"grain", "residual_power"} <= tensors.keys():
+        raise DataError(f"{folder / WEIGHTS} lacks the grain of its latents; it is damaged: train it again")
+    return Coder(card, network.eval().requires_grad_(False), tensors["grain"], tensors["residual_power"])
 
 
 def unexplained(x: Tensor, decoded: Tensor) -> float:

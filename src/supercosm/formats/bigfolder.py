@@ -123,7 +123,7 @@ def _attributes(path: Path) -> dict[str, np.ndarray]:
                 found[name] = np.frombuffer(bytes.fromhex(content), _type(kind), int(count))
         except (ValueError, TypeError) as error:
             raise DataError(
-                f"{path} is damaged: '{line[:60]}' is no attribute ({error}); copy the snapshot again"
+                f"{path} is damaged: '{line[:60]}' is no attribute ({str(error)[:200]}); copy the snapshot again"
             ) from None
     return found
 
@@ -157,7 +157,7 @@ def _layout(folder: Path) -> _Layout:
             else:
                 raise ValueError(f"'{name}' is unexpected")
         except (ValueError, TypeError, IndexError) as error:
-            raise DataError(f"{path} is damaged: {error}; copy the snapshot again") from None
+            raise DataError(f"{path} is damaged: {str(error)[:200]}; copy the snapshot again") from None
     if set(values) != {"DTYPE", "NMEMB", "NFILE"} or values["NFILE"] != len(rows) or min(rows, default=0) < 0:
         raise DataError(f"{path} is damaged: it tells of {values.get('NFILE')} files and lists {len(rows)}")
     return _Layout(values["DTYPE"], values["NMEMB"], rows, sums)

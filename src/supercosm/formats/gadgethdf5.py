@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from supercosm import stored
 from supercosm.errors import DataError
 from supercosm.formats.header import (
     DARK_MATTER,
@@ -33,8 +34,6 @@ WHERE = "the /Header"
 COLUMNS = ("PartType1/Coordinates", "PartType1/Velocities", "PartType1/ParticleIDs")
 MASSES = ("Masses", "DynamicalMasses")  # the latter of SWIFT's black holes
 PIECE = 1 << 22  # masses that are read at once
-DEEPEST = 1100  # times that deflate, the strongest of HDF5's usual filters, can shrink anything
-BUILT_IN = 255  # the highest number of a filter that is HDF5's own
 PARAMETERS = {
     "Omega_m": ("Omega0",),
     "h": ("HubbleParam",),
@@ -74,7 +73,7 @@ def read_header(file: h5py.File, path: Path) -> Header:
             f"{path}: Time = {header.scale_factor:g} is no scale factor of Redshift = {redshift:g}; only "
             "cosmological runs are known"
         )
-    check(header, path, path.stat().st_size, DEEPEST)
+    check(header, path, path.stat().st_size, stored.DEEPEST)
     return header
 
 
@@ -142,28 +141,14 @@ def column(file: h5py.File, name: str, path: Path) -> np.ndarray:
 def checked(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     """Return a data set of numbers that the file holds as many of as it says; raise DataError for any other."""
     data = file[name]
-    if not isinstance(data, h5py.Dataset) or data.dtype.kind not in "fiu":
+    if not isinstance(data, h5py.Dataset):
         raise DataError(f"{path}: /{name} holds no numbers; the file is damaged, or not of this kind")
     if data.shape is None:
         raise DataError(f"{path}: /{name} holds nothing at all (a null dataspace); give a snapshot with particles")
-    if data.is_virtual or data.external:
+    if data.file.filename != file.filename:
         raise DataError(f"{path}: /{name} lies in other files; name those, or their folder, instead")
-    stored = data.id.get_storage_size() * (DEEPEST if _is_packed(data) else 1)
-    if data.size * data.dtype.itemsize > stored:
-        raise DataError(
-            f"{path}: /{name} has the shape {data.shape}, but only {stored} bytes are there: it was never written to "
-            "the end, or the file is truncated; write it again"
-        )
+    stored.check(data, path)
     return data
-
-
-def _is_packed(data: h5py.Dataset) -> bool:
-    """Tell whether a data set may be larger than what is stored of it, and know how to unpack it."""
-    pipeline = data.id.get_create_plist()
-    filters = {pipeline.get_filter(i)[0] for i in range(pipeline.get_nfilters())}
-    if any(number > BUILT_IN for number in filters):
-        import hdf5plugin  # noqa: F401  (registers the filters that people use)
-    return bool(filters - {h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
 
 def _attributes(file: h5py.File, group: str) -> dict[str, Any]:

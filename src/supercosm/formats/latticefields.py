@@ -15,6 +15,7 @@ The description is YAML, or JSON, which YAML contains:
 from __future__ import annotations
 
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 import yaml
@@ -126,8 +127,10 @@ def _open(path: Path) -> np.ndarray:
         raise DataError(f"there is no field {path}; correct its name in the description")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, OSError, EOFError, OverflowError, SyntaxError, TypeError, MemoryError) as error:
-        raise DataError(f"{path} cannot be read as a field (truncated, damaged or no .npy file: {error})") from None
+    except (ValueError, OSError, EOFError, OverflowError, SyntaxError, TypeError, MemoryError, TokenError) as error:
+        raise DataError(
+            f"{path} cannot be read as a field (truncated, damaged or no .npy file: {str(error)[:200]})"
+        ) from None
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
         raise DataError(f"{path} holds no floating-point numbers; a field has the shape (3, n, n, n)")
     if array.ndim != 4 or len(array) != 3 or len(set(array.shape[1:])) != 1 or not array.size:

@@ -25,6 +25,7 @@ from supercosm.formats.header import (
     positive,
     units_of,
 )
+from supercosm.stored import DEEPEST
 
 WHERE = "the /Header"
 LENGTH, MASS, TIME = "Unit length in cgs (U_L)", "Unit mass in cgs (U_M)", "Unit time in cgs (U_t)"
@@ -61,7 +62,7 @@ def read_header(file: h5py.File, path: Path) -> Header:
         files=int(_one(attributes.get("NumFilesPerSnapshot", 1))),
         units=units_of(cgs, path, root_a=False, h=found["h"]),
     )
-    check(header, path, path.stat().st_size, gadgethdf5.DEEPEST)
+    check(header, path, path.stat().st_size, DEEPEST)
     return header
 
 

@@ -101,7 +101,7 @@ def hdf5(path: Path) -> Found:
     """Describe an HDF5 file by what it holds."""
     with hdf5_reader(path, "HDF5 file") as file:
         groups, attributes = set(file), set(file.attrs)
-        kind = np.asarray(file.attrs.get("kind", "")).astype(str)
+        kind = str(np.asarray(file.attrs.get("kind", "")).astype(str))
     if kind == "supercosm pairs":
         return pairs(path)
     if "density" in groups and "dimensions" in attributes:

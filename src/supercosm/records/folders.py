@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from supercosm.errors import DataError
-from supercosm.files import sha256
+from supercosm.files import LONGEST, UNREADABLE, sha256
 from supercosm.leftovers import NOTE, read_plain
 from supercosm.records.found import Found
 from supercosm.records.inventory import stages
@@ -113,8 +114,9 @@ def _step(path: Path, validate_every: int) -> int:
     try:
         loops = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["loops"]["fit_loop"]
         return steps_done(loops, validate_every)
-    except (OSError, RuntimeError, KeyError, TypeError, ValueError, EOFError) as error:
-        raise DataError(f"{path} is no whole checkpoint ({error}); delete the folder and train again") from None
+    except (OSError, EOFError, UnpicklingError, *UNREADABLE) as error:
+        why = " ".join(str(error).split())[:LONGEST]
+        raise DataError(f"{path} is no whole checkpoint ({why}); delete the folder and train again") from None
 
 
 def is_results(folder: Path) -> bool:
