@@ -24,7 +24,7 @@ METADATA = "v110"  # HDF5's format with checksums on attributes and structure to
 # h5py has no error class of its own: a flipped bit can surface as any of these
 UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, MemoryError, ArithmeticError)
 LONGEST = 200  # characters of what a library says that an error passes on
-FOREIGN = "snapshot"  # the kind of file that others write, too
+FOREIGN = ("snapshot", "HDF5 file")  # kinds of files that others write, too
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -131,7 +131,7 @@ def hdf5_reader(path: str | Path, kind: str) -> Iterator[h5py.File]:
         raise DataError(f"there is no {kind} {path}; check the path or run the stage that makes it")
     try:
         with h5py.File(path, "r") as file:
-            if kind != FOREIGN:
+            if kind not in FOREIGN:
                 check_all(file, path)
             yield file
     except SupercosmError:

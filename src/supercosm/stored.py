@@ -41,7 +41,9 @@ def check_all(file: h5py.File, path: Path) -> None:
 
 def check(data: h5py.Dataset, path: Path, kinds: str = "fiu") -> None:
     """Raise DataError unless a data set is stored in its file, as large as it says, and of such kinds of numbers."""
-    if data.shape is None or data.dtype.kind not in kinds:
+    if data.shape is None:
+        raise DataError(f"{path}: {data.name} holds nothing at all (a null dataspace); give a file with numbers in it")
+    if data.dtype.kind not in kinds:
         raise DataError(f"{path}: {data.name} holds no numbers; the file is damaged, or not of this kind")
     if data.is_virtual or data.external:
         raise DataError(f"{path}: {data.name} lies in other files; name those, or their folder, instead")
@@ -53,8 +55,8 @@ def check_size(data: h5py.Dataset, path: Path) -> None:
     stored = data.id.get_storage_size()
     if data.shape is not None and math.prod(data.shape) * data.dtype.itemsize > stored * _growth(data):
         raise DataError(
-            f"{path} is truncated, damaged, or it was never written to the end: {data.name} has the shape {data.shape}, but "
-            f"only {stored} bytes are there; write it again"
+            f"{path}: {data.name} has the shape {data.shape}, but only {stored} bytes are there: it was never written to "
+            "the end, or the file is truncated or damaged; write it again"
         )
 
 

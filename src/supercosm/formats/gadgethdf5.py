@@ -143,8 +143,6 @@ def checked(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     data = file[name]
     if not isinstance(data, h5py.Dataset):
         raise DataError(f"{path}: /{name} holds no numbers; the file is damaged, or not of this kind")
-    if data.shape is None:
-        raise DataError(f"{path}: /{name} holds nothing at all (a null dataspace); give a snapshot with particles")
     if data.file.filename != file.filename:
         raise DataError(f"{path}: /{name} lies in other files; name those, or their folder, instead")
     stored.check(data, path)
