@@ -55,8 +55,8 @@ def check_size(data: h5py.Dataset, path: Path) -> None:
     stored = data.id.get_storage_size()
     if data.shape is not None and math.prod(data.shape) * data.dtype.itemsize > stored * _growth(data):
         raise DataError(
-            f"{path}: {data.name} has the shape {data.shape}, but only {stored} bytes are there: it was never written to "
-            "the end, or the file is truncated or damaged; write it again"
+            f"{path}: {data.name} has the shape {data.shape}, but only {stored} bytes are there: it was never "
+            "written to the end, or the file is truncated or damaged; write it again"
         )
 
 
