@@ -50,7 +50,7 @@ def classify(
     """
     task = _task(config, name)
     splits = read_splits(boxes)
-    fingerprint = {"task": task.model_dump(mode="json"), "data": digest_of(splits)}
+    fingerprint = {"stage": "classify", "task": task.model_dump(mode="json"), "data": digest_of(splits)}
     with epochs_in(checkpoints, fingerprint) as epochs, one_thread():
         if isinstance(task, Environment):
             classes: tuple[str, ...] = CLASSES

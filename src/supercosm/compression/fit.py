@@ -70,6 +70,7 @@ def train_coders(
         raise DataError(f"seeds {sorted(shared)} are in both training and validation; give each its own boxes")
     patches: dict[int, Patches] = {}
     fingerprint = {
+        "stage": "train-coder",
         "coders": {name: settings.model_dump(mode="json") for name, settings in coders.items()},
         "patches": config.compression.patches.model_dump(mode="json"),
         "data": digest_of([*training, *validation]),
