@@ -6,12 +6,15 @@ import pytest
 
 from supercosm.config import Cosmology
 from supercosm.errors import DataError
+from supercosm.formats.header import numbers
 from supercosm.snapshot import (
+    Part,
     Snapshot,
     from_lattice,
     lattice_positions,
     read_snapshot,
     snapshot_writer,
+    write_counts,
     write_snapshot,
 )
 
@@ -137,10 +140,42 @@ def test_missing_slabs_leave_no_file(tmp_path):
 # What other programs see
 
 
-def test_yt_opens_it(written):
+@pytest.fixture(params=[1, 2])
+def found_by_others(request, written, tmp_path):
+    """Return what yt and what pynbody are told of a snapshot in one file, or in two."""
+    path, snapshot = written
+    if request.param == 1:
+        return path, path, snapshot
+    for number in (0, 1):
+        block, part = slice(256 * number, 256 * (number + 1)), Part(number, 2, 512, {"of": "a test"})
+        with snapshot_writer(tmp_path / f"split.{number}.hdf5", snapshot, 256, part) as write:
+            write(0, *(getattr(snapshot, name)[block] for name in ("positions", "velocities", "ids")))
+    return tmp_path / "split.0.hdf5", tmp_path / "split", snapshot
+
+
+def test_several_files_are_read_as_one(found_by_others):
+    first, stem, snapshot = found_by_others
+    for path in (first, stem):
+        found = read_snapshot(path)
+        assert found.provenance == snapshot.provenance
+        for name in ("positions", "velocities", "ids"):
+            np.testing.assert_allclose(getattr(found, name), getattr(snapshot, name), rtol=1e-6, atol=1e-4)
+
+
+def test_more_particles_than_32_bits_can_count(tmp_path):
+    with h5py.File(tmp_path / "x.hdf5", "w") as file:
+        file.create_group("Header")
+        write_counts(file, 3 << 31, 5 << 33, 16)
+        header = file["Header"].attrs
+        assert numbers(header["NumPart_ThisFile"])[1] == 3 << 31
+        assert numbers(header["NumPart_Total"], header["NumPart_Total_HighWord"])[1] == 5 << 33
+        assert header["NumFilesPerSnapshot"] == 16
+
+
+def test_yt_opens_it(found_by_others):
     yt = pytest.importorskip("yt")
     yt.set_log_level("error")
-    path, snapshot = written
+    path, _, snapshot = found_by_others
     data = yt.load(str(path))
     assert data.current_redshift == pytest.approx(1.0)
     assert data.hubble_constant == pytest.approx(0.7)
@@ -156,9 +191,9 @@ def test_yt_opens_it(written):
     np.testing.assert_allclose(velocities, snapshot.velocities, rtol=1e-4, atol=1e-3)
 
 
-def test_pynbody_opens_it(written):
+def test_pynbody_opens_it(found_by_others):
     pynbody = pytest.importorskip("pynbody")
-    path, snapshot = written
+    _, path, snapshot = found_by_others
     data = pynbody.load(str(path))
     assert len(data.dm) == 512
     assert data.properties["z"] == pytest.approx(1.0)

@@ -56,7 +56,8 @@ def linear_growth(model: Model, box: Box) -> tuple[float, float]:
 def describe_today(model: Model, box: Box, displacement: np.ndarray, velocity: np.ndarray) -> dict[str, float]:
     """Return what is usual about a low run (see supercosm.familiarity), as linear theory would have it today."""
     of_displacement, of_velocity = linear_growth(model, box)
-    return describe(displacement / of_displacement, velocity / of_velocity, box.box_size)
+    fields = ((displacement, of_displacement), (velocity, of_velocity))
+    return describe(*(field if unit == 1 else field / unit for field, unit in fields), box.box_size)  # no copy for 1
 
 
 def units(model: Model, box: Box) -> tuple[float, float]:
