@@ -50,9 +50,11 @@ def whole(path: str | Path) -> Iterator[Path]:
     except (OSError, RuntimeError) as error:  # HDF5 tells of a full disk as either
         if not is_full(error):
             raise
+        named = getattr(error, "filename", None)
+        full = Path(named) if isinstance(named, str) and named != str(part) else path  # or scratch space
         raise DataError(
-            f"the disk is full (or a quota is used up): {path} was not written; "
-            f"free some space in {path.parent} and run again"
+            f"the disk is full (or a quota is used up): {full} was not written; "
+            f"free some space in {full.parent} and run again"
         ) from error
     finally:
         if part.exists():
