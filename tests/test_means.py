@@ -3,6 +3,7 @@
 import torch
 
 from supercosm.means import Means
+from supercosm.sharing import Share
 
 
 def test_means_weigh_by_crops_and_are_taken_once():
@@ -24,3 +25,20 @@ def test_an_interrupted_epoch_goes_on_with_the_same_bits():
         (first if number < 4 else second).add(2, {"loss": value})
     first.add(2, {"loss": torch.tensor(9.0)})  # what comes after a checkpoint is not in it
     assert second.take() == whole.take()
+
+
+def test_what_one_process_has_is_a_part_of_the_mean_and_the_others_begin_anew(monkeypatch):
+    """Two processes after a resume: the first has what there was, and both what they have measured since."""
+    kept = {"sums": {"loss": torch.tensor(8.0).double(), "penalty": torch.tensor(3.0).double()}}
+    kept["counts"] = {"loss": 4, "penalty": 1}
+    first, second = Means(), Means()
+    for means in (first, second):
+        means.load_state_dict(kept)
+    second.forget()
+    first.add(2, {"loss": torch.tensor(1.0)})
+    second.add(2, {"loss": torch.tensor(5.0)})
+    sent = []
+    monkeypatch.setattr(Share, "sum", lambda _, values: sent.append(values) or values)
+    second.total(Share(1, 2))
+    monkeypatch.setattr(Share, "sum", lambda _, values: values + sent[0])
+    assert first.total(Share(0, 2)).take() == {"loss": (8 + 2 + 10) / 8, "penalty": 3.0}

@@ -117,9 +117,9 @@ class History(Callback):
     def _measured(self, family: Family) -> dict[str, float]:
         """Return the means of the epoch over all processes, and have them forgotten."""
         total = family.means.total(family.share)
-        if total is not family.means:
-            family.means.take()
-        return total.take()
+        found = total.take()
+        family.means.clear()
+        return found
 
     def _spent(self) -> float:
         """Return the seconds of the epoch under way."""

@@ -26,8 +26,12 @@ class Means:
     def take(self) -> dict[str, float]:
         """Return the means, and forget them."""
         found = {name: float(total) / self.counts[name] for name, total in self.sums.items()}
-        self.sums, self.counts = {}, {}
+        self.clear()
         return found
+
+    def clear(self) -> None:
+        """Begin a new epoch."""
+        self.sums, self.counts = {}, {}
 
     def total(self, share: Share) -> Means:
         """Return what all processes of a training have together."""

@@ -93,7 +93,8 @@ class GanFamily(Family):
             return -functional.softplus(score).mean()
         return functional.softplus(-score).mean()
 
-    def _critic_loss(self, real: Tensor, fake: Tensor, step: int, seed: int) -> Tensor:
+    def _critic_loss(self, real: Tensor, fake: Tensor, step: int, seed: int = 0) -> Tensor:
+        """Return what the critic makes small; seed: number of the first crop of a part of a batch."""
         score_real, score_fake = self.critic(real).float(), self.critic(fake).float()
         if self.settings.adversarial == "wgan-gp":
             loss = score_fake.mean() - score_real.mean()
@@ -107,7 +108,7 @@ class GanFamily(Family):
         self.note(len(real), **logged)
         return loss
 
-    def _penalty(self, real: Tensor, fake: Tensor, step: int, seed: int) -> Tensor:
+    def _penalty(self, real: Tensor, fake: Tensor, step: int, seed: int = 0) -> Tensor:
         """Return the gradient penalty, in float32.
 
         WGAN-GP: (‖∇ Σ scores‖ − 1)² between real and fake, the norm being the root mean square over the cells of a
