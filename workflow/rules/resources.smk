@@ -91,10 +91,11 @@ def part_minutes(wildcards, attempt):
 
 
 def part_memory(wildcards, attempt):
-    """Return the memory of one slab [MB]: 120 B a low particle, 600 B a cell of a tile and halo, 200 B one of a strip."""
-    simulation, tile = CONFIG.simulation, CONFIG.superresolution.tile
-    span = min((tile + 12) * simulation.factor, simulation.high)
-    megabytes = (120 * simulation.low**3 + 600 * span**3 + 200 * span**2 * simulation.high) / 1e6
+    """Return the memory of one slab [MB]: 120 B a low particle, 400 B a cell of a tile and halo, 60 B one of a strip."""
+    simulation, own = CONFIG.simulation, CONFIG.superresolution
+    sizes = (min(own.tile, simulation.low // own.files), own.tile)
+    thick, wide = (min((size + 12) * simulation.factor, simulation.high) for size in sizes)
+    megabytes = (120 * simulation.low**3 + 400 * thick * wide**2 + 60 * thick * wide * simulation.high) / 1e6
     return more(1000 + megabytes, attempt)
 
 
