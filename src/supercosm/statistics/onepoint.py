@@ -7,7 +7,7 @@ stays in, so R should be two cells or more.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numba
@@ -111,10 +111,7 @@ def _top_hat(x: np.ndarray) -> np.ndarray:
     return np.where(x < 0.01, 1 - x**2 / 10, 3 * (np.sin(safe) - safe * np.cos(safe)) / safe**3)
 
 
-KERNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "top-hat": _top_hat,
-    "gaussian": lambda x: np.exp(-(x**2) / 2),
-}
+KERNELS = {"top-hat": _top_hat, "gaussian": lambda x: np.exp(-(x**2) / 2)}
 
 
 def window(kernel: str, radius: float, box_size: float, cells: int) -> np.ndarray:
@@ -148,8 +145,7 @@ def smoothed(
 ) -> Iterator[torch.Tensor]:
     """Yield δ, float32 (m, m, m), smoothed at each radius [Mpc/h] by a kernel, "top-hat" or "gaussian"."""
     delta = overdensity(density)
-    cells = len(delta)
-    tables = [window(kernel, radius, box_size, cells) for radius in radii]
+    tables = [window(kernel, radius, box_size, len(delta)) for radius in radii]
     modes = forward(delta)
     for table in tables:
         yield torch.fft.irfftn(filter_modes(modes, table), s=delta.shape, norm="forward")
@@ -176,8 +172,7 @@ def _spectral_sums(modes: np.ndarray, cells: int) -> np.ndarray:
 
 def spectral_moments(delta: torch.Tensor, box_size: float) -> tuple[float, float, float]:
     """Return σ₀, σ₁, σ₂ of a field (m, m, m): σ_j² = Σ_k k^2j |δ_k|², k in h/Mpc (Bardeen et al. 1986, eq. 4.6c)."""
-    modes = forward(delta).cpu().numpy()
-    sums = _spectral_sums(modes, len(delta)).sum(0)
+    sums = _spectral_sums(forward(delta).cpu().numpy(), len(delta)).sum(0)
     return tuple(float(s) for s in np.sqrt(sums) * (2 * np.pi / box_size) ** np.arange(3))
 
 
