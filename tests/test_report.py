@@ -126,6 +126,21 @@ def test_baselines_alone_make_a_report(run):
     assert "There are no benchmark files" in text
 
 
+def test_of_own_snapshots_no_simulator_is_named(run):
+    """Steps and force mesh of the configuration are those of simulations that were never run."""
+    config, folder = run
+    content = config.model_dump() | {"models": {}, "report": {"pdf": False}}
+    content["simulation"] |= {"external": {"low": "{seed}/low", "high": "{seed}/high"}}
+    content["audit"] |= {"few_steps": [], "universes": 0, "shifts": []}
+    content["classification"] |= {"tasks": {}}
+    comparisons = [folder / f"comparisons/low/{seed}.ecsv" for seed in (8, 9)]
+    evaluate(comparisons, folder / "evaluation" / "spectra.ecsv", folder / "evaluation" / "metrics.ecsv")
+    report(check(content), folder, folder / "index.html")
+    text = (folder / "index.html").read_text(encoding="utf-8")
+    assert "snapshots of other codes" in text
+    assert "steps from a =" not in text
+
+
 def test_outputs_and_projected_models_have_sections_of_their_own(tmp_path):
     training = {"crop": 16, "margin": 2}
     config = configuration(

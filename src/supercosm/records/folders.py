@@ -46,7 +46,8 @@ def _model(folder: Path) -> Found:
         "high_cell": card.low_spacing / card.factor,
         "scale_factors": card.scale_factors,
         "cosmologies": [cosmology.model_dump() for cosmology in card.cosmologies],
-        **{f"{role}_seeds": seeds for role, seeds in card.seeds.items()},
+        # those of other codes' runs, which nobody knows, are -1
+        **{f"{role}_seeds": [s for s in seeds if s >= 0] or None for role, seeds in card.seeds.items()},
         "training_steps": settings.training.steps,
         "training_time": card.training_seconds,
         "training_cores": card.training_cores,
