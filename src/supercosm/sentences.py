@@ -10,7 +10,7 @@ from typing import Any
 KINDS = {("compression", "coders"): "pca", ("classification", "tasks"): "realism"}
 
 SHOWN = Repr()  # of values that are long, or that aliases of YAML make endless
-SHOWN.maxlevel, SHOWN.maxlist, SHOWN.maxdict, SHOWN.maxstring, SHOWN.maxlong, SHOWN.maxother = 3, 20, 20, 200, 80, 200
+SHOWN.maxlevel, SHOWN.maxlist, SHOWN.maxdict, SHOWN.maxstring, SHOWN.maxlong, SHOWN.maxother = 2, 20, 20, 200, 80, 200
 
 
 def sentence(error: Mapping[str, Any], schema: Callable[[], Mapping[str, Any]]) -> str:

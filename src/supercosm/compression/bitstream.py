@@ -52,7 +52,7 @@ def read(path: str | Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     _check(content, path)
     try:
         return _parse(_Cursor(content[:-DIGEST]))
-    except (ValueError, struct.error) as error:
+    except (ValueError, RecursionError, struct.error) as error:
         raise DataError(
             f"{path} has a correct checksum, but its content is no compressed file's ({error}); make it again"
         ) from error

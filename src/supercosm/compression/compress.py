@@ -14,6 +14,7 @@ from supercosm.compression.coder import CARD, Coder, load_coder
 from supercosm.config import Cosmology
 from supercosm.errors import CoverageError, DataError
 from supercosm.fields import DensityField, density_of, from_log_density, log_density, write_density
+from supercosm.files import LONGEST
 from supercosm.provenance import provenance
 from supercosm.snapshot import Snapshot, read_snapshot, write_snapshot
 from supercosm.superresolution import load_model, superresolve
@@ -75,15 +76,19 @@ def decompress_file(source: Path, output: Path, model: Path | None = None, low: 
     """Restore what `compress_file` wrote; raise DataError when the file is damaged or the model is another one."""
     header, blobs = bitstream.read(source)
     kind = header.get("kind")
-    if kind == "density field":
-        if model is None:
-            raise DataError(f"{source} was compressed by coder '{header['coder']}': give its folder with --model")
-        write_density(output, _decompress_density(header, blobs, load_coder(model)))
-    elif kind == "snapshot":
-        prediction = _predict(model, low, None)
-        write_snapshot(output, particles.decompress_snapshot(header, blobs, prediction))
-    else:
+    if kind == "density field" and model is None:
+        raise DataError(f"{source} was compressed by coder '{header.get('coder')}': give its folder with --model")
+    if kind not in ("density field", "snapshot"):
         raise DataError(f"{source} holds '{kind}', which this version does not know; update supercosm")
+    try:
+        if kind == "density field":
+            write_density(output, _decompress_density(header, blobs, load_coder(model)))
+        else:
+            prediction = _predict(model, low, None)
+            write_snapshot(output, particles.decompress_snapshot(header, blobs, prediction))
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:  # of a header made by others
+        why = " ".join(str(error).split())[:LONGEST]
+        raise DataError(f"the header of {source} is no compressed {kind}'s ({why}); make it again") from error
     log.info("%s: restored from %s", output, source)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import math
 import warnings
 import zipfile
 import zlib
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from supercosm.errors import DataError
-from supercosm.files import hdf5_reader
+from supercosm.files import UNREADABLE, hdf5_reader
 from supercosm.records import snapshots
 from supercosm.records.arrays import describe_arrays
 from supercosm.records.found import Found
@@ -140,7 +141,9 @@ def compressed(path: Path) -> Found:
 
     header, blobs = bitstream.read(path)
     shape = header.get("shape") or [header.get("side")] * 3
-    numbers = int(np.prod(shape)) * (6 if header.get("kind") == "snapshot" else 1)
+    if not isinstance(shape, list) or not all(isinstance(side, int) and 0 < side < LARGEST for side in shape):
+        raise DataError(f"{path} holds a field of the shape {str(shape)[:100]}, which is none; make it again")
+    numbers = math.prod(shape) * (6 if header.get("kind") == "snapshot" else 1)
     size = path.stat().st_size
     names = ("box_size", "scale_factor", "cosmology", "bounds", "bound", "step", "error", "codec", "coder", "predicted")
     facts = {
@@ -152,7 +155,8 @@ def compressed(path: Path) -> Found:
         "sha256_agrees": True,
     }
     rows = [{"part": name, "bytes": len(blob)} for name, blob in sorted(blobs.items())]
-    origin = {**header.get("provenance_of_file", {"stage": "compress"}), "of": header.get("provenance") or None}
+    own = header.get("provenance_of_file")
+    origin = {**(own if isinstance(own, dict) else {"stage": "compress"}), "of": header.get("provenance") or None}
     return Found("compressed file", facts, BOX_UNITS, {"parts": rows}, origin)
 
 
@@ -166,7 +170,7 @@ def slab(path: Path) -> Found:
             warnings.simplefilter("error", AstropyWarning)
             with fits.open(path, checksum=True) as file:
                 header, data = file[0].header, np.asarray(file[0].data, np.float64)
-    except (OSError, AstropyWarning, TypeError, ValueError) as error:
+    except (AstropyWarning, *UNREADABLE) as error:
         raise DataError(
             f"{path} cannot be read as a FITS image ({' '.join(str(error).split())}); make it again"
         ) from error
