@@ -7,12 +7,13 @@ import os
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from supercosm import choosing, classifying, compressing, converting, judging, recording, splitting
 from supercosm.config import BASELINES, Config, load_config
+from supercosm.endings import explain, fail, flush
 from supercosm.errors import ConfigurationError, LostError, StoppedError, SupercosmError
 from supercosm.launching import LOST, guard, launch
 from supercosm.options import Cost, Files, Json, Output, Scratch, SlabFiles, SlabNumber
@@ -267,49 +268,22 @@ def main() -> None:
         try:
             app()
         finally:
-            _flush()
+            flush()
     except StoppedError as error:
-        _fail(error, EXIT_CODE)
+        fail(error, EXIT_CODE)
     except LostError as error:
-        _fail(error, LOST)
+        fail(error, LOST)
     except SupercosmError as error:
-        _fail(error)
+        fail(error)
     except OSError as error:
-        _fail(_explain(error))
+        fail(explain(error))
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
             raise
-        _fail(
+        fail(
             "the memory is full: lower training.crop, training.batch or superresolution.tile, or the mesh of the "
             f"simulation or evaluation, or take a larger machine ({error})"
         )
-
-
-def _flush() -> None:
-    """Write out what was printed; where nothing takes it any more, neither does Python have to try again at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # of `| head`, which has seen enough
-            raise OSError(error.errno, error.strerror, "standard output") from None
-
-
-def _explain(error: OSError) -> Any:
-    """Name the file and the remedy of an operating-system error; raise it again when it names no file."""
-    from supercosm.files import is_full
-
-    if is_full(error):
-        return f"the disk is full ({error.filename or 'no file named'}); free some space and run again"
-    if error.filename is None:
-        raise error
-    return f"{error.filename}: {error.strerror}; check the path and the permissions"
-
-
-def _fail(reason: Any, code: int = 1) -> None:
-    if str(reason):  # else another process of the same training says it
-        print("supercosm:", " ".join(str(reason).split()), file=sys.stderr)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -91,16 +91,12 @@ class Config(Settings):
             self._check_model(name, model)
         if self.pairs.slabs and self.simulation.low % self.pairs.slabs:
             raise ValueError(f"pairs.slabs = {self.pairs.slabs} does not divide simulation.low = {self.simulation.low}")
-        if self.simulation.low % self.superresolution.tile:
-            raise ValueError(
-                f"superresolution.tile = {self.superresolution.tile} does not divide simulation.low = "
-                f"{self.simulation.low}; choose a divisor"
-            )
-        if self.simulation.low % self.superresolution.files:
-            raise ValueError(
-                f"superresolution.files = {self.superresolution.files} does not divide simulation.low = "
-                f"{self.simulation.low}; choose a divisor"
-            )
+        for name in ("tile", "files"):
+            low, value = self.simulation.low, getattr(self.superresolution, name)
+            if low % value:
+                raise ValueError(
+                    f"superresolution.{name} = {value} does not divide simulation.low = {low}; choose a divisor"
+                )
         for shift in self.audit.shifts:
             self.shifted(shift)
         if self.simulation.external and (faults := list(conflicts(self))):
