@@ -251,10 +251,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("supercosm").setLevel(logging.INFO)
     try:
-        try:
-            app()
-        finally:
-            _flush()
+        app()
     except StoppedError as error:
         _fail(error, EXIT_CODE)
     except SupercosmError as error:
@@ -268,16 +265,6 @@ def main() -> None:
             "the memory is full: lower training.crop, training.batch or superresolution.tile, or the mesh of the "
             f"simulation or evaluation, or take a larger machine ({error})"
         )
-
-
-def _flush() -> None:
-    """Write out what was printed; where nothing takes it any more, neither does Python have to try again at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # of `| head`, which has seen enough
-            raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def _explain(error: OSError) -> Any:
