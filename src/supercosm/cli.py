@@ -13,7 +13,7 @@ import typer
 
 from supercosm import choosing, classifying, compressing, converting, judging, recording, splitting
 from supercosm.config import BASELINES, Config, load_config
-from supercosm.endings import explain, fail, flush
+from supercosm.endings import explain, fail
 from supercosm.errors import ConfigurationError, LostError, StoppedError, SupercosmError
 from supercosm.launching import LOST, guard, launch
 from supercosm.options import Cost, Files, Json, Output, Scratch, SlabFiles, SlabNumber
@@ -265,10 +265,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("supercosm").setLevel(logging.INFO)
     try:
-        try:
-            app()
-        finally:
-            flush()
+        app()
     except StoppedError as error:
         fail(error, EXIT_CODE)
     except LostError as error:

@@ -1,20 +1,9 @@
-"""How a command ends: all that was printed is out, or one sentence says what went wrong."""
+"""How a command ends that cannot do what it was asked to: with one sentence."""
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Any, NoReturn
-
-
-def flush() -> None:
-    """Write out what was printed; where nothing takes it any more, neither does Python have to try again at its end."""
-    try:
-        sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):  # of `| head`, which has seen enough
-            raise OSError(error.errno, error.strerror, "standard output") from None
 
 
 def explain(error: OSError) -> str:

@@ -37,7 +37,10 @@ def read_table(path: str | Path) -> QTable:
         raise DataError(f"there is no table {path}; run the stage that writes it first")
     try:
         with _littleh_known():
-            return QTable.read(path, format="ascii.ecsv")
+            table = QTable.read(path, format="ascii.ecsv")
+        if any(table[name].dtype.kind == "c" for name in table.colnames if hasattr(table[name], "dtype")):
+            raise ValueError("it holds complex numbers, which no table of this package does")
+        return table
     except (InconsistentTableError, YAMLError, RecursionError, *UNREADABLE) as error:
         reason = " ".join(str(error).split())[:LONGEST]
         raise DataError(f"{path} is no whole ECSV table ({reason}); delete it and make it again") from error

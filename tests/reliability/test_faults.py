@@ -63,7 +63,7 @@ def test_a_folder_without_permission_is_named(refused, box, tmp_path):
 def test_output_that_nothing_takes_is_one_sentence():
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "supercosm.cli", "config"], stdout=full, stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "supercosm.cli", "--version"], stdout=full, stderr=subprocess.PIPE, text=True
         )
     assert done.returncode == 1
     assert done.stderr.startswith("supercosm: the disk is full")

@@ -67,13 +67,16 @@ def read_header(path: Path) -> Header:
     peculiar = bool(attributes.get("UsePeculiarVelocity", [0])[0])
     stated = {what: float(attributes[name][0]) for what, name in UNITS.items() if name in attributes}
     totals = numbers(attributes["TotNumPart"])
+    masses = attributes.get("MassTable", np.zeros(DARK_MATTER + 1))
+    if len(masses) <= DARK_MATTER:
+        raise DataError(f"{path}: MassTable in {WHERE} has {len(masses)} values, one for each of six types is expected")
     header = Header(
         box_size=cube(attributes["BoxSize"], WHERE, path),
         scale_factor=positive(attributes["Time"], "Time", WHERE, path),
         cosmology=known_cosmology(found, path),
         counts=totals,
         totals=totals,
-        masses=mass_table(attributes.get("MassTable", [0.0, 0.0])),
+        masses=mass_table(masses),
         units=units_of(stated, path, root_a=not peculiar),
     )
     check(header, path, sum(file.stat().st_size for file in files_of(path)))
@@ -119,9 +122,9 @@ def _attributes(path: Path) -> dict[str, np.ndarray]:
         parts = line.split("#HUMANE")[0].split()
         try:
             name, kind, count, content = parts if len(parts) == 4 else (*parts, "")
-            if np.dtype(_type(kind)).kind in "fiu":
+            if np.dtype(_type(kind)).kind in "fiu" and int(count) > 0:  # without values it counts as missing
                 found[name] = np.frombuffer(bytes.fromhex(content), _type(kind), int(count))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise DataError(
                 f"{path} is damaged: '{line[:60]}' is no attribute ({str(error)[:200]}); copy the snapshot again"
             ) from None
@@ -156,7 +159,7 @@ def _layout(folder: Path) -> _Layout:
                 sums.append(int(parts[1]))
             else:
                 raise ValueError(f"'{name}' is unexpected")
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, OverflowError) as error:
             raise DataError(f"{path} is damaged: {str(error)[:200]}; copy the snapshot again") from None
     if set(values) != {"DTYPE", "NMEMB", "NFILE"} or values["NFILE"] != len(rows) or min(rows, default=0) < 0:
         raise DataError(f"{path} is damaged: it tells of {values.get('NFILE')} files and lists {len(rows)}")
