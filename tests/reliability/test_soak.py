@@ -1,13 +1,15 @@
 """Four kills of a short workflow: the numbers are those of an undisturbed run. soak.py by itself kills every rule."""
 
-import hashlib
 import os
+import shutil
 import time
 
 import pytest
 import yaml
 from killing import command, run
 from soak import OVERLAY, RUN, soak
+
+from supercosm.records.differences import difference
 
 RULES = ["simulate", "train", "superresolve", "compare"]  # each is killed once, one of them in a forced rerun
 TARGET = f"{RUN}/comparisons/unet/4.ecsv"
@@ -32,7 +34,7 @@ def test_a_killed_workflow_ends_with_the_same_numbers(soaked):
 def test_files_of_another_clock_are_told_and_the_numbers_stay(soaked):
     """One file from the past, one from the future: Snakemake names it and stops; touched, it goes on."""
     folder, table = soaked[0] / "disturbed", soaked[0] / "disturbed" / TARGET
-    box, before = folder / RUN / "superresolved/unet/4/1.hdf5", hashlib.sha256(table.read_bytes()).digest()
+    box, before = folder / RUN / "superresolved/unet/4/1.hdf5", shutil.copy(table, soaked[0] / "before.ecsv")
     os.utime(folder / RUN / "simulations/4/high.hdf5", (1e9, 1e9))
     os.utime(box, (time.time() + 86400,) * 2)
     log = soaked[0] / "clock.log"
@@ -41,4 +43,4 @@ def test_files_of_another_clock_are_told_and_the_numbers_stay(soaked):
     assert not table.exists()
     os.utime(box)
     assert run(command(folder, TARGET), folder, log).code == 0, log.read_text()
-    assert hashlib.sha256(table.read_bytes()).digest() == before
+    assert difference(before, table, "x.ecsv").size == 0  # the commit in its header may be another meanwhile
