@@ -113,7 +113,8 @@ def test_several_files_of_another_code(lower, settings, tmp_path):
 def test_a_density_field_is_measured_whole(lower, settings, tmp_path):
     write_density(tmp_path / "field.hdf5", density_of(lower, 16))
     measure_by_slabs(Task(tmp_path / "field.hdf5", tmp_path / "out", settings.model_copy(update={"slabs": 2})))
-    assert contents(tmp_path / "out").keys() == {f"{name}.ecsv" for name in ("spectrum", "moments", "distribution")}
+    tables = {f"{name}.ecsv" for name in ("spectrum", "moments", "distribution")}
+    assert contents(tmp_path / "out").keys() == {*tables, "slab.fits"}  # what the workflow's rule declares
 
 
 @pytest.mark.parametrize(

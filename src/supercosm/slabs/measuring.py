@@ -183,7 +183,7 @@ def measure_by_slabs(task: Task, slab: int | None = None, only_sort: bool = Fals
     if _is_density(task.path):
         if slab is None and not only_sort:
             log.info("%s holds a density field, which is measured whole", task.path)
-            measure(task.path, task.output, task.settings, task.only or FIELDS)
+            measure(task.path, task.output, task.settings, task.only or FIELDS, image=not task.only)
         return
     box = _box(task)
     if slab is not None:
