@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 
@@ -26,6 +26,7 @@ UNREADABLE = (OSError, RuntimeError, LookupError, ValueError, TypeError, Attribu
 LONGEST = 200  # characters of what a library says that an error passes on
 FOREIGN = ("snapshot", "HDF5 file")  # kinds of files that others write, too
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+LOCKLESS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # as Lustre answers where it is mounted without flock
 
 
 @contextmanager
@@ -168,15 +169,48 @@ def sha256(path: str | Path) -> str:
 
 @contextmanager
 def locked(folder: str | Path) -> Iterator[None]:
-    """Hold an exclusive lock on a folder; raise DataError when another process holds it."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DataError(f"another process is working in {folder}; wait for it or stop it, then run again") from None
+    """Hold an exclusive lock on a folder; raise DataError when another process holds it, or none can be held there."""
+    with lock_file(Path(folder) / ".lock", Path(folder)):
         yield
+
+
+@contextmanager
+def lock_file(path: Path, folder: Path, shared: bool = False, passing: bool = False) -> Iterator[None]:
+    """Hold a lock by means of a file, made where there is none, on what happens in a folder.
+
+    shared: with others who share it. passing: the file is removed at the end. Raises DataError as `locked` does.
+    """
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "a+b") as file:
+            _flock(file, folder, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+            if not _same(file, path):  # its last holder has removed it since it was opened: it guards nothing
+                continue
+            yield
+            if passing:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _flock(file: BinaryIO, folder: Path, kind: int) -> None:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DataError(f"another process is working in {folder}; wait for it or stop it, then run again") from None
+    except OSError as error:
+        if error.errno not in LOCKLESS:
+            raise
+        raise DataError(
+            f"{file.name} cannot be locked: its file system has no locks ({os.strerror(error.errno)}); "
+            "name a folder on another one"
+        ) from error
+
+
+def _same(file: BinaryIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _remove_leftovers(path: Path) -> None:

@@ -24,11 +24,13 @@ Statistic = Callable[[Any], QTable]
 CATALOGUE, SLAB = "haloes.hdf5", "slab.fits"
 
 
-def measure(path: str | Path, output: str | Path, settings: Statistics, only: Sequence[str] = ()) -> None:
+def measure(
+    path: str | Path, output: str | Path, settings: Statistics, only: Sequence[str] = (), image: bool = False
+) -> None:
     """Write <statistic>.ecsv of one box into a folder, with the halo catalogue and a slab of the density.
 
-    only: names of statistics; all that the file allows where there are none. Raises DataError for what cannot be
-    measured, ConfigurationError for a statistic that does not exist.
+    only: names of statistics; all that the file allows where there are none. image: with the slab even if some are
+    chosen. Raises DataError for what cannot be measured, ConfigurationError for a statistic that does not exist.
     """
     check_names(only)
     box, folder = Box(read_sample(path), settings), Path(output)
@@ -39,7 +41,7 @@ def measure(path: str | Path, output: str | Path, settings: Statistics, only: Se
         write_tables(folder, box, chosen, header(folder, box, box.data), tick)
     if particles and "haloes" in chosen:
         write_haloes(folder / CATALOGUE, box.haloes)
-    if not only:
+    if image or not only:
         write_slab(folder / SLAB, box.density.numpy(), box.box_size, settings.slab, box.data.scale_factor)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from supercosm.config import Statistics
 from supercosm.errors import ConfigurationError, DataError
-from supercosm.files import hdf5_reader, locked
+from supercosm.files import hdf5_reader
 from supercosm.fitsfile import layers_of, write_image
 from supercosm.formats import is_hdf5
 from supercosm.formats.blocks import Blocks, open_blocks
@@ -27,8 +26,8 @@ from supercosm.particlesummaries import OF_PARTICLES
 from supercosm.progress import progress, silent
 from supercosm.slabs import groups, smoothing, spectrum
 from supercosm.slabs.meshes import Planes, image_of
-from supercosm.slabs.scratch import Scratch, check_room, fingerprint
-from supercosm.slabs.sorting import COLUMNS, POSITIONS, is_sorted, layout_of, sort
+from supercosm.slabs.scratch import FOLDER, Scratch, check_room, fingerprint, remove_others
+from supercosm.slabs.sorting import COLUMNS, LARGEST, POSITIONS, is_sorted, layout_of, sort
 from supercosm.stages import BY_SLABS
 from supercosm.statistics.assignment import Assignment
 from supercosm.statistics.haloes import Haloes
@@ -183,23 +182,21 @@ def measure_by_slabs(task: Task, slab: int | None = None, only_sort: bool = Fals
     if _is_density(task.path):
         if slab is None and not only_sort:
             log.info("%s holds a density field, which is measured whole", task.path)
-            measure(task.path, task.output, task.settings, task.only or FIELDS)
+            measure(task.path, task.output, task.settings, task.only or FIELDS, image=not task.only)
         return
     box = _box(task)
     if slab is not None:
         _share(box, task, slab)
         return
-    with ExitStack() as stack:
-        for name in ("", *map(str, range(box.settings.slabs))):
-            stack.enter_context(locked(box.scratch.folder / f"lock{name}"))
+    with box.scratch.locked(passing=not only_sort):
         _check_room(box, task, PORTIONS if not only_sort else 1)
         if only_sort:
             box.sort_particles(range(box.settings.slabs) if "haloes" in task.names else ())
             return
         _write(box, task)
         shutil.rmtree(box.scratch.folder)
-        if task.scratch is None:
-            (task.output / OWN).rmdir()
+    if task.scratch is None:
+        remove_others(task.output / OWN)
 
 
 def _check(task: Task, slab: int | None) -> None:
@@ -224,14 +221,14 @@ def _box(task: Task) -> SlabBox:
     blocks = open_blocks(task.path)
     mark = fingerprint(blocks.paths, task.settings.model_dump())
     folder = task.output / OWN if task.scratch is None else task.scratch
-    box = SlabBox(blocks, task.settings, Scratch(folder / f"slabs-{mark}"))
+    box = SlabBox(blocks, task.settings, Scratch(folder / f"{FOLDER}{mark}"))
     if box.side < SMALLEST:
         raise DataError(f"{box.count} particles are too few to measure; the statistics need {SMALLEST}³ or more")
     return box
 
 
 def _share(box: SlabBox, task: Task, slab: int) -> None:
-    with locked(box.scratch.folder / f"lock{slab}"), progress(f"slab {slab}", 4) as tick:
+    with box.scratch.locked(slab), progress(f"slab {slab}", 4) as tick:
         if "haloes" in task.names and not box.scratch.has(groups.RESULT):
             groups.find_share(box.scratch, box.layout, slab, box.settings.halo_particles, tick)
         if "spectrum" in task.names and not box.scratch.has(spectrum.RESULT):
@@ -259,9 +256,9 @@ def _write(box: SlabBox, task: Task) -> None:
 
 def _check_room(box: SlabBox, task: Task, portions: int) -> None:
     """Raise DataError where the disk is too small for what is sorted, or for the largest mesh beside the positions."""
-    if any(box.scratch.folder.glob("[!l]*")):  # what is there already was counted
+    if any(box.scratch.folder.glob("[!.]*")):  # what is there already was counted
         return
-    motions = (16 if box.layout.small else 20) / min(portions, box.layout.number)
+    motions = (16 if box.snapshot.origin and box.count < LARGEST else 20) / min(portions, box.layout.number)
     needs = [(12 + motions + MEMBERS) * box.count] if "haloes" in task.names else []
     if "spectrum" in task.names:
         needs.append(_modes(box, box.meshes[0], box.meshes[0].lines * (len(box.meshes) - 1)))

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 
 from supercosm.errors import DataError
-from supercosm.files import FULL
+from supercosm.files import FULL, lock_file
+from supercosm.provenance import provenance
+
+FOLDER = "slabs-"  # what folders of tasks are called, before their fingerprint
 
 
 @dataclass(frozen=True)
@@ -73,15 +76,41 @@ class Scratch:
                     path.unlink()
 
     @contextmanager
+    def locked(self, slab: int | None = None, passing: bool = False) -> Iterator[None]:
+        """Let nobody else work here, or, given a slab, nobody else on that slab; raise DataError if somebody does.
+
+        The lock that all take part in lies beside the folder, which may so be removed meanwhile. passing: at the end
+        it is.
+        """
+        beside = self.folder.with_name(f".{self.folder.name}.lock")
+        with ExitStack() as stack:
+            stack.enter_context(lock_file(beside, self.folder, slab is not None, passing))
+            if slab is not None:
+                stack.enter_context(lock_file(self.folder / f".slab-{slab}.lock", self.folder))
+            yield
+
+    @contextmanager
     def _opened(self, name: str) -> Iterator[Any]:
         path = self.path(name)
         try:
             with open(path, "rb") as file:
                 yield file
+        except FileNotFoundError:
+            raise DataError(f"{path} has disappeared; remove {self.folder} and start again") from None
         except (OSError, ValueError, EOFError) as error:
             raise DataError(
                 f"{path} cannot be read ({error}); delete it, and the same command makes it again"
             ) from None
+
+
+def remove_others(folder: Path) -> None:
+    """Remove what measurements with other settings have left in a folder, unless one is at work; and it, if empty."""
+    names = {path.name.removeprefix(".").removesuffix(".lock") for path in folder.glob(f"*{FOLDER}*")}
+    for name in sorted(names):
+        with suppress(DataError), Scratch(folder / name).locked(passing=True):
+            shutil.rmtree(folder / name, ignore_errors=True)
+    with suppress(OSError):  # somebody is at work
+        folder.rmdir()
 
 
 @contextmanager
@@ -107,9 +136,13 @@ def check_room(folder: Path, needed: float) -> None:
 
 
 def fingerprint(files: Sequence[Path], content: dict[str, Any]) -> str:
-    """Return what tells one task from another: its files (names, sizes, times) and settings, as hexadecimal digits."""
-    found = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    return hashlib.sha256(json.dumps([found, content], sort_keys=True).encode()).hexdigest()[:16]
+    """Return what tells one task from another, as hexadecimal digits.
+
+    That is its files (where they are, sizes, times), its settings, and the version of this package.
+    """
+    found = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    task = provenance("measure", content)["version"], found, content
+    return hashlib.sha256(json.dumps(task, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def missing(scratch: Scratch, names: Sequence[str], make: Callable[[int], None], tick: Callable[[], None]) -> None:
