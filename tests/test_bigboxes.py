@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from learning import TEST_SEED, random_model
+from typer.testing import CliRunner
 
 from supercosm import rows
 from supercosm.bigboxes import Aside, Cut, superresolve_slabs
 from supercosm.choices import Options, choose_shape
+from supercosm.cli import app
 from supercosm.errors import ConfigurationError, DataError, StoppedError
 from supercosm.files import write_json
 from supercosm.formats import files_of
@@ -332,6 +334,15 @@ def test_models_of_several_passes_go_on_from_a_folder_and_have_no_parts(slabs, t
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [".lock"]
     join(tmp_path / "high", tmp_path / "joined.hdf5")
     assert_same(tmp_path / "joined.hdf5", undivided("flow"))
+
+
+def test_a_folder_for_shared_modes_without_files_is_refused(low, tmp_path):
+    runner = CliRunner()
+    options = ["--model", "linear", "--factor", 2, "--output", tmp_path / "high.hdf5", "--scratch", tmp_path / "shared"]
+    result = runner.invoke(app, ["superresolve", str(low), *map(str, options)])
+    assert isinstance(result.exception, ConfigurationError)
+    assert "shared is where jobs share the modes of one box: give --files, too" in str(result.exception)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
