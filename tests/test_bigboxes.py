@@ -4,18 +4,23 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, replace
 
 import h5py
 import numpy as np
 import pytest
 import torch
 from learning import TEST_SEED, random_model
+from typer.testing import CliRunner
 
+from supercosm import rows
 from supercosm.bigboxes import Aside, Cut, superresolve_slabs
 from supercosm.choices import Options, choose_shape
+from supercosm.cli import app
 from supercosm.errors import ConfigurationError, DataError, StoppedError
+from supercosm.files import write_json
 from supercosm.formats import files_of
-from supercosm.joining import join
+from supercosm.joining import join, join_samples
 from supercosm.metering import read_costs
 from supercosm.model import load_model
 from supercosm.sampler import Sampler
@@ -152,7 +157,7 @@ def test_jobs_share_small_scales_that_one_of_them_made(slabs, tmp_path, monkeypa
     for file in tmp_path.iterdir():
         file.unlink()
     slabs(part=1, scratch=tmp_path / "shared")
-    (modes,) = (tmp_path / "shared").iterdir()
+    (modes,) = (tmp_path / "shared").glob("small-scales-*")
     monkeypatch.setattr("supercosm.smallscales.displacement_modes", None)  # nothing is made again
     assert [file.read_bytes() for file in files_of(slabs(part=0, scratch=tmp_path / "shared"))] == alone
     os.truncate(modes, 1000)
@@ -163,7 +168,6 @@ def test_jobs_share_small_scales_that_one_of_them_made(slabs, tmp_path, monkeypa
 
 def test_thin_tiles_agree_with_cubes(slabs, undivided, models):
     """Tiles of other shapes round otherwise: 1e-4 of the rms displacement is what those of other sides are held to."""
-    slabs("modes", 4, options=Options(seed=7, device="cpu"))
     found, expected = slabs("modes", 4, options=Options(seed=7, device="cpu")), undivided("modes")
     ours, theirs = read_snapshot(found).displacement(), read_snapshot(expected).displacement()
     assert np.abs(ours - theirs).max() < 1e-4 * theirs.std()
@@ -181,16 +185,64 @@ def test_only_what_is_missing_is_made_again(slabs, evaluations, tmp_path):
     assert read_costs(tmp_path / "cost.json")[0].seconds > 0
 
 
+def test_costs_of_calls_that_were_stopped_are_added_up(slabs, tmp_path, monkeypatch):
+    cost = tmp_path / "cost.json"
+
+    def seconds():
+        return read_costs(cost)[0].seconds
+
+    def stopping(*_):
+        raise StoppedError("now")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("supercosm.bigboxes.stop_if_asked", stopping)  # between the two files
+        with pytest.raises(StoppedError):
+            slabs("linear", cost=cost)
+    first = seconds()
+    write_json(cost, [asdict(replace(read_costs(cost)[0], seconds=1000 + first))])  # so that it can be told apart
+    slabs("linear", cost=cost)
+    assert seconds() > 1000 + first
+    both = cost.read_bytes()
+    slabs("linear", cost=cost)
+    assert cost.read_bytes() == both  # nothing was missing, so nothing is written
+    (tmp_path / "high.0.hdf5").unlink()
+    (tmp_path / "high.1.hdf5").unlink()
+    slabs("linear", cost=cost)
+    assert 0 < seconds() < 1000  # all files were missing: what is written began anew
+
+
+def test_costs_of_parts_belong_to_samples_by_their_number(slabs, tmp_path):
+    costs = [tmp_path / f"{part}.json" for part in range(2)]
+    for part, cost in enumerate(costs):
+        high = slabs("linear", part=part, cost=cost)
+    for wrong in (costs[:1], [*costs, costs[0]]):
+        with pytest.raises(DataError, match=rf"{len(wrong)} cost files cannot be those of all parts.*\[2\]"):
+            join_samples([high], [tmp_path / "joined.hdf5"], wrong, tmp_path / "sum.json")
+    assert not (tmp_path / "joined.hdf5").exists()
+    join_samples([high], [tmp_path / "joined.hdf5"], costs, tmp_path / "sum.json")
+    assert read_costs(tmp_path / "sum.json")[0].seconds == sum(read_costs(cost)[0].seconds for cost in costs)
+
+
 def test_files_of_another_origin_are_refused(slabs, tmp_path):
     high = slabs()
-    with pytest.raises(DataError, match=r"seed: 7, now 8.*do not go together; remove it"):
+    with pytest.raises(DataError, match=r"seed: 7, not 8.*do not go together; remove it"):
         slabs(options=Options(seed=8, tile=8, device="cpu"))
     (tmp_path / "high.0.hdf5").rename(tmp_path / "kept")
     slabs(options=Options(seed=8, tile=8, device="cpu"), part=0)  # other jobs' files are for `join` to check
     for refused in (lambda: read_snapshot(high), lambda: join(high, tmp_path / "joined.hdf5")):
-        with pytest.raises(DataError, match=r"high\.1\.hdf5 was made of another snapshot, model or set of options"):
+        with pytest.raises(DataError, match=r"high\.1\.hdf5 was made of another .* \(seed: 7, not 8\); remove"):
             refused()
     assert not (tmp_path / "joined.hdf5").exists()
+
+
+def test_a_commit_between_two_jobs_does_not_part_their_files(slabs, tmp_path, monkeypatch):
+    slabs("linear", part=0)
+    monkeypatch.setattr("supercosm.provenance._commit", lambda: "another+changes")
+    slabs("linear", part=1)
+    join(slabs("linear"), tmp_path / "joined.hdf5")
+    monkeypatch.setattr("supercosm.provenance._version", lambda *_: "0.0")
+    with pytest.raises(DataError, match=r"version: .*, not 0\.0"):
+        slabs("linear")
 
 
 def test_an_incomplete_or_damaged_set_is_not_joined(slabs, tmp_path):
@@ -221,7 +273,6 @@ def test_a_killed_run_keeps_whole_files_and_goes_on(slabs, low, models, tmp_path
     shown = {path.name for path in tmp_path.iterdir() if not path.name.startswith(".")}
     assert shown == {"high.0.hdf5", "scratch"}
     assert len(list(scratch.iterdir())) == 2  # small scales and low run that nobody needs any more
-    environment = {**environment, "HIGH": str(tmp_path / "high")}
     command[-1] = 100
     process = subprocess.run([str(part) for part in command], env=environment, stderr=subprocess.PIPE, timeout=300)
     assert process.returncode == 0, process.stderr
@@ -249,6 +300,33 @@ def test_a_run_that_is_asked_to_stop_ends_after_the_row_and_keeps_the_file(slabs
     assert len(evaluations) == 8
 
 
+def test_a_run_that_is_asked_to_stop_within_a_file_ends_at_once_and_says_what_is_lost(slabs, monkeypatch, tmp_path):
+    honest, calls = rows.strips, []
+
+    def asking(*arguments):
+        for strip in honest(*arguments):
+            calls.append(strip[0])
+            if len(calls) == 2:
+                signal.raise_signal(signal.SIGTERM)
+            yield strip
+
+    monkeypatch.setattr("supercosm.sampler.strips", asking)
+    with pytest.raises(StoppedError, match=r"by SIGTERM; finished files are kept, .* makes the slab under way again"):
+        slabs("linear", options=Options(seed=7, tile=4, device="cpu"))  # of two rows of four strips, each file
+    assert len(calls) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_checkpoints_left_by_a_kill_after_the_last_file_are_emptied(slabs, tmp_path, monkeypatch):
+    folder = tmp_path / "checkpoints"
+    with monkeypatch.context() as patch:
+        patch.setattr("supercosm.checkpoints.empty", lambda _: None)  # as if killed before
+        slabs("flow", checkpoints=folder)
+    assert len(list(folder.iterdir())) > 1
+    slabs("flow", checkpoints=folder)
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
 def test_models_of_several_passes_go_on_from_a_folder_and_have_no_parts(slabs, tmp_path, evaluations, undivided):
     with pytest.raises(ConfigurationError, match="whole box is needed in one process: leave out --part"):
         slabs("flow", part=0)
@@ -256,6 +334,15 @@ def test_models_of_several_passes_go_on_from_a_folder_and_have_no_parts(slabs, t
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [".lock"]
     join(tmp_path / "high", tmp_path / "joined.hdf5")
     assert_same(tmp_path / "joined.hdf5", undivided("flow"))
+
+
+def test_a_folder_for_shared_modes_without_files_is_refused(low, tmp_path):
+    runner = CliRunner()
+    options = ["--model", "linear", "--factor", 2, "--output", tmp_path / "high.hdf5", "--scratch", tmp_path / "shared"]
+    result = runner.invoke(app, ["superresolve", str(low), *map(str, options)])
+    assert isinstance(result.exception, ConfigurationError)
+    assert "shared is where jobs share the modes of one box: give --files, too" in str(result.exception)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

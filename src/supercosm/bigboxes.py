@@ -11,7 +11,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -26,9 +26,12 @@ from supercosm.checkpoints import checkpoints_in
 from supercosm.choices import Options
 from supercosm.cosmology import linear_power
 from supercosm.errors import ConfigurationError, DataError
-from supercosm.formats.origin import made_for
+from supercosm.files import write_json
+from supercosm.formats.origin import difference, made_for
 from supercosm.formats.parts import numbered, part_names
-from supercosm.metering import Meter
+from supercosm.journal import cost_noted
+from supercosm.leftovers import read_plain
+from supercosm.metering import Cost, Meter, cost_from
 from supercosm.paging import Stored
 from supercosm.progress import progress
 from supercosm.rows import along_x
@@ -40,6 +43,8 @@ from supercosm.superresolution import fingerprint, source_of
 log = logging.getLogger(__name__)
 
 Row = Iterator[tuple[int, np.ndarray]]
+
+IN_SLAB = "finished files are kept, and the same command makes the slab under way again"
 
 
 @dataclass(frozen=True)
@@ -63,8 +68,9 @@ class Cut:
 class Aside:
     """What is needed, or left, beside the files.
 
-    factor: up-sampling of baselines. cost: file for what a call cost. checkpoints: folder from which a model of several
-    passes goes on. scratch: folder in which small-scale modes stay for other calls that need the same ones.
+    factor: up-sampling of baselines. cost: file for what the files cost, in all calls with it. checkpoints: folder from
+    which a model of several passes goes on. scratch: folder in which small-scale modes stay for other calls that need
+    the same ones.
     """
 
     factor: int | None = None
@@ -75,11 +81,15 @@ class Aside:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one sample: their names, which of them are missing, and what they all are made of."""
+    """The files of one sample: their names, which of them are missing, and what they all are made of.
+
+    note: called when one more is there.
+    """
 
     names: list[Path]
     missing: list[int]
     made_for: dict[str, Any]
+    note: Callable[[], None] = lambda: None
 
     @property
     def name(self) -> str:
@@ -97,8 +107,9 @@ def superresolve_slabs(
 ) -> None:
     """Super-resolve a snapshot file into output.0.hdf5, output.1.hdf5, …; files that are there are not made again.
 
-    sources, options: as of `superresolve_file`. SIGTERM and SIGUSR1 raise StoppedError after the row of tiles under
-    way. Raises ConfigurationError where the box cannot be cut so, DataError where files of another origin lie there.
+    sources, options: as of `superresolve_file`. SIGTERM and SIGUSR1 raise StoppedError once the strip of tiles under
+    way is made, or the whole file where that is in its last row; with checkpoints, once a row is kept. Raises
+    ConfigurationError where the box cannot be cut so, DataError where files of another origin lie there.
     """
     chain = Chain(read_snapshot(snapshot), [source_of(one, aside.factor, options.device) for one in sources], options)
     chain.cut(cut.files)
@@ -108,22 +119,41 @@ def superresolve_slabs(
         log.info("%s: nothing to do, all files are there", output)
     with ExitStack() as stack:
         notes = None
-        if aside.checkpoints is not None and files.missing:
+        if aside.checkpoints is not None:  # with nothing to make, too: they are emptied at the end
             kept = stack.enter_context(checkpoints_in(aside.checkpoints, files.made_for))
             notes = kept.folder / "0"
         if chain.sees_modes:
             linear_power(chain.low.cosmology)  # as in `superresolve_file`
-        with meter.measure("sample") as spent:
-            if files.missing:
-                sampler = chain.sampler(options.seed, None if notes is None else (notes, spent))
-                del chain
-                _make(sampler, files, cut, aside)
-    meter.write(aside.cost)
+        if not files.missing:
+            return
+        with meter.measure("sample", _earlier(files, cut, aside, notes)) as spent:
+            files = replace(files, note=lambda: _note(aside.cost, spent()))
+            sampler = chain.sampler(options.seed, None if notes is None else (notes, spent))
+            del chain
+            _make(sampler, files, cut, aside)
+
+
+def _earlier(files: Files, cut: Cut, aside: Aside, notes: Path | None) -> Cost | None:
+    """Return what calls have cost that were stopped, each with those before: up to their last file, or row."""
+    found = [] if notes is None else [cost_noted(folder) for folder in notes.glob("*")]
+    if aside.cost is not None and len(files.missing) < len(cut.numbers):
+        noted = read_plain(aside.cost)
+        found += [cost_from(entry) for entry in noted] if isinstance(noted, list) else []
+    return max((cost for cost in found if cost), key=lambda cost: cost.seconds, default=None)
+
+
+def _note(path: Path | None, spent: Cost) -> None:
+    """Write what the files that are there have cost."""
+    if path is not None:
+        write_json(path, [asdict(spent)])
 
 
 def _made_for(snapshot: Path, chain: Chain, cut: Cut) -> dict[str, Any]:
-    """Describe what all files of a sample are made of; model cards, which are long, by their checksum."""
-    found = fingerprint(snapshot, chain)
+    """Describe what all files of a sample are made of; model cards, which are long, by their checksum.
+
+    The version of the package counts, the commit does not: others commit to a clone while jobs of one sample run.
+    """
+    found = {key: value for key, value in fingerprint(snapshot, chain).items() if key != "commit"}
     cards = [sha256(json.dumps(card, sort_keys=True).encode()).hexdigest() for card in found["models"]]
     return found | {"models": cards, "files": cut.files}
 
@@ -136,19 +166,10 @@ def _files(output: Path, cut: Cut, expected: dict[str, Any]) -> Files:
         found = made_for(path)
         if found != expected:
             raise DataError(
-                f"{path} lies there already, and was made of something else ({_difference(found, expected)}): files of "
+                f"{path} lies there already, and was made of something else ({difference(found, expected)}): files of "
                 "two origins do not go together; remove it and those beside it, or name another --output"
             )
     return Files(names, [number for number in cut.numbers if not names[number].exists()], expected)
-
-
-def _difference(found: dict[str, Any] | None, expected: dict[str, Any]) -> str:
-    if found is None:
-        return "it does not say of what"
-    ours, theirs = ({**content, **content.get("settings", {})} for content in (expected, found))
-    names = [name for name in ours if name != "settings" and ours[name] != theirs.get(name)]
-    shown = (f"{name}: {theirs.get(name)}, now {ours[name]}" for name in names[:3])
-    return "; ".join(shown) or "another version wrote it"
 
 
 def _make(sampler: Sampler, files: Files, cut: Cut, aside: Aside) -> None:
@@ -180,19 +201,16 @@ def _one_by_one(sampler: Sampler, files: Files, count: int, scratch: Path | None
     sampler.forget_particles()
 
     def row(x: int) -> Row:
-        return sampler.strips(along_x(sampler, torch.from_numpy(low.read()), x), modes, x, tick)
+        last = (x + sampler.depth) % slab == 0  # with it there is a file: worth going on, where asked to stop
+        for strip in sampler.strips(along_x(sampler, torch.from_numpy(low.read()), x), modes, x, tick):
+            if not last:
+                stop_if_asked(IN_SLAB)
+            yield strip
 
     with closing(low), sampler.modes(_planes(sampler, files.missing, slab), scratch) as modes:
         for number in files.missing:
-            _write(sampler, files, number, ((x, row(x)) for x in _rows(sampler, number * slab, slab)))
-
-
-def _rows(sampler: Sampler, first: int, slab: int) -> Iterator[int]:
-    """Yield where the rows of tiles of a slab begin [low-resolution cells]; end where the process is asked to stop."""
-    for x in range(first, first + slab, sampler.depth):
-        if x > first:
-            stop_if_asked()
-        yield x
+            places = range(number * slab, (number + 1) * slab, sampler.depth)  # of rows of tiles
+            _write(sampler, files, number, ((x, row(x)) for x in places))
 
 
 def _planes(sampler: Sampler, missing: Sequence[int], slab: int) -> list[int] | None:
@@ -233,5 +251,6 @@ def _write(sampler: Sampler, files: Files, number: int, rows: Iterator[tuple[int
                     ids = np.arange(start + 1, start + 1 + len(positions), dtype=np.uint64)
                     put(start - number * count, positions, np.moveaxis(velocity, 0, -1).reshape(-1, 3), ids)
     log.info("%s is there", files.names[number])
+    files.note()
     if number != files.missing[-1]:
         stop_if_asked()

@@ -155,7 +155,7 @@ def superresolve(
     )
     factor = factor or (checked.simulation.factor if configured else None)
     sources = [name if name in BASELINES else Path(name) for name in model]
-    if files is None and part is None:
+    if files is None and part is None and scratch is None:
         superresolve_file(snapshot, output, sources, options, factor, cost, checkpoints)
     else:
         splitting.superresolve(snapshot, output, sources, options, (files, part), (factor, cost, checkpoints, scratch))

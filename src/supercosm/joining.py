@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 
 import h5py
@@ -49,13 +50,16 @@ def join_samples(
     """
     if len(snapshots) != len(outputs):
         raise DataError(f"{len(snapshots)} snapshots go into as many files, and {len(outputs)} outputs are named")
-    if len(part_costs) % len(outputs):
-        raise DataError(f"{len(part_costs)} cost files cannot be those of the parts of {len(outputs)} snapshots")
+    counts = [len(_parts(snapshot)) for snapshot in snapshots] if part_costs else []
+    if sum(counts) != len(part_costs):
+        raise DataError(
+            f"{len(part_costs)} cost files cannot be those of all parts: the snapshots have {counts}; name one for each"
+        )
     for snapshot, output in zip(snapshots, outputs, strict=True):
         join(snapshot, output)
     if cost is not None and part_costs:
-        each = len(part_costs) // len(outputs)
-        samples = [part_costs[i : i + each] for i in range(0, len(part_costs), each)]
+        rest = iter(part_costs)
+        samples = [list(islice(rest, count)) for count in counts]
         write_json(cost, [asdict(_sum([one for path in paths for one in read_costs(path)])) for paths in samples])
 
 

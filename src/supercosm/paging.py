@@ -6,15 +6,25 @@ job. So every now and then it is asked to store and to forget.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import glob
+import logging
 import os
 import shutil
+import socket
 import tempfile
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from supercosm.stopping import stop_if_asked
+
+log = logging.getLogger(__name__)
 
 FLUSH = 1 << 28  # bytes written between two requests: smaller files never wait for the disk
 
@@ -40,31 +50,65 @@ class Written:
             self._bytes = 0
 
 
-class Scratch:
+class ScratchFolder:
     """A folder for temporary files, removed when it is closed, or, where its process was killed, by the next one.
 
-    A lock tells which folders are in use: it ends with the process that holds it.
+    A lock tells which folders are in use: it ends with the process that holds it. Names of folder and lock are no one
+    else's, and say which machine it is: locks of others may not be seen here. Where the file system knows no locks,
+    nothing is removed that is not closed.
     """
 
-    PREFIX, LOCK = "supercosm-", ".lock"
+    LOCK = ".scratch-lock"
 
     def __init__(self) -> None:
         """Make a folder where the system keeps temporary files, and remove those that nobody uses any more."""
-        for left in Path(tempfile.gettempdir()).glob(f"{self.PREFIX}*/{self.LOCK}"):
+        prefix = f".supercosm-scratch-{socket.gethostname()}@"  # which no host's name holds: node1 is not node1-b
+        for left in Path(tempfile.gettempdir()).glob(f"{glob.escape(prefix)}*/{self.LOCK}"):
             with suppress(OSError), open(left, "r+b") as lock:  # in use, or another user's
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(left.parent, ignore_errors=True)
-        self._folder = tempfile.TemporaryDirectory(prefix=self.PREFIX)
+        self._folder = tempfile.TemporaryDirectory(prefix=prefix)
         self.path = Path(self._folder.name)
         new = self.path / f"{self.LOCK}.new"
         self._lock = open(new, "w+b")  # noqa: SIM115 - held as long as the folder is there
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        new.rename(self.path / self.LOCK)  # locked before others see it
+        with suppress(OSError):
+            fcntl.flock(self._lock, fcntl.LOCK_EX)
+            new.rename(self.path / self.LOCK)  # locked before others see it
 
     def close(self) -> None:
         """Remove the folder."""
         self._folder.cleanup()
         self._lock.close()
+
+
+@contextmanager
+def one_at_a_time(path: Path, patience: float = 0.2) -> Iterator[None]:
+    """Let one process at a time, of all that want to make this file, go on; the others look every `patience` [s].
+
+    The lock lies beside the file, and stays. Where the file system knows no locks, nobody waits. Raises StoppedError
+    where a process that waits is asked to stop.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path.with_name(f".{path.name}.lock"), "wb") as lock:
+        told = False
+        while (error := _locked(lock)) == errno.EWOULDBLOCK:
+            if not told:
+                log.info("waiting for another process that makes %s", path)
+            told = True
+            stop_if_asked()
+            time.sleep(patience)
+        if error:
+            log.warning("%s: no locks here (%s), so each process makes it", path, os.strerror(error))
+        yield
+
+
+def _locked(lock: Any) -> int:
+    """Try to lock an open file; return 0, or the number of the error."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno or errno.ENOLCK
+    return 0
 
 
 class ScratchFile:
@@ -108,7 +152,7 @@ class Stored:
 
     def __init__(self, numbers: np.ndarray) -> None:
         """Write an array to disk."""
-        self._shape, self._kind, self._scratch = numbers.shape, numbers.dtype, Scratch()
+        self._shape, self._kind, self._scratch = numbers.shape, numbers.dtype, ScratchFolder()
         self._file = ScratchFile(self._scratch.path / "numbers", numbers.nbytes)
         self._file.write(0, numbers)
 

@@ -129,7 +129,10 @@ class Superresolution(Settings):
         "those of the low run; none: they are what the model makes of them",
     )
     files: int = Field(
-        1, ge=1, description="slabs, each a job of its own, that a box of particles made in one pass is made in"
+        1,
+        ge=1,
+        description="slabs, each a job of its own, that a box of particles is made in; models of several passes, of "
+        "densities, and all with consistency make it in one job nevertheless",
     )
 
 

@@ -21,7 +21,7 @@ from supercosm.errors import DataError
 from supercosm.files import whole
 from supercosm.initial import Phases, displacement_modes, overdensity_modes
 from supercosm.mesh import wave_numbers
-from supercosm.paging import Scratch, ScratchFile, reserve
+from supercosm.paging import ScratchFile, ScratchFolder, one_at_a_time, reserve
 from supercosm.provenance import provenance
 from supercosm.stopping import stop_if_asked
 
@@ -47,7 +47,7 @@ class SmallScales:
 
         kept: lattice planes along x that are needed, each once; all of them where nothing is said. The space is
         4 bytes a channel and cell of these planes. shared: folder in which all planes stay for whoever needs the same
-        ones; they are made where they are not there, whole or not at all.
+        ones; where they are not there one process makes them, whole or not at all, and the others wait.
         """
         low, self.cells = sides
         half = self.cells // 2 + 1  # of a real field, whose other modes are the conjugates
@@ -62,15 +62,16 @@ class SmallScales:
             self._make_lines(lambda wave: modes(phases, cosmology, box_size, self.cells, wave, low), growth, half)
             self._make_planes(half)
 
-        self._scratch = None if shared else Scratch()
+        self._scratch = None if shared else ScratchFolder()
         if self._scratch:
             make(self._scratch.path / "modes")
             return
         path = shared / name_of(asdict(phases), cosmology.model_dump(), box_size, sides, growth, overdensity)
-        if not path.exists():
-            with whole(path) as part:
-                make(part)
-                self._file.close()
+        with one_at_a_time(path):
+            if not path.exists():
+                with whole(path) as part:
+                    make(part)
+                    self._file.close()
         expected, found = self.channels * self.cells * self._plane, path.stat().st_size
         if found != expected:
             raise DataError(f"{path} has {found} bytes instead of {expected}; remove it, and it is made again")
@@ -109,7 +110,7 @@ class SmallScales:
         kx, ky, kz = wave_numbers(self.cells)
         rows = max(1, BLOCK // (self.cells * half))
         for first in range(0, self.cells, rows):
-            stop_if_asked()
+            stop_if_asked("the same command makes the small-scale modes again, and goes on from there")
             offset = first * half * np.dtype(np.complex64).itemsize
             for channel, modes in enumerate(make((kx, ky[:, first : first + rows], kz))):
                 lines = torch.fft.ifft(modes * growth, dim=0, norm="forward").numpy()

@@ -41,6 +41,8 @@ def superresolve(
     from supercosm.bigboxes import Aside, Cut, superresolve_slabs
 
     files, part = cut
+    if files is None and part is None:
+        raise ConfigurationError(f"scratch = {more[-1]} is where jobs share the modes of one box: give --files, too")
     if files is None:
         raise ConfigurationError(f"part = {part} is one of how many? Give --files, too")
     if len(outputs) != 1:

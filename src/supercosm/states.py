@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from supercosm.journal import Journal, checksum
-from supercosm.paging import Scratch
+from supercosm.paging import ScratchFolder
 from supercosm.smallscales import scratch_array
 from supercosm.stopping import stop_if_asked
 
@@ -25,7 +25,7 @@ class States:
 
     def __init__(self, widths: Sequence[int], shape: tuple[int, ...], journal: Journal | None = None) -> None:
         """Take the space. widths: channels that each pass writes, 0 where they are not kept. shape: (planes, …)."""
-        self._scratch = None if journal else Scratch()
+        self._scratch = None if journal else ScratchFolder()
         self._folder = self._scratch.path if journal is None else journal.folder
         self.shape, self._journal, self._last = shape, journal, len(widths) - 1
         shapes = {self._name(number): (width, *shape) for number, width in enumerate(widths) if width}

@@ -17,6 +17,7 @@ from supercosm.errors import StoppedError
 
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 EXIT_CODE = 75  # EX_TEMPFAIL of sysexits.h: nothing is wrong, ask again
+OUTLOOK = "the same command goes on from here"
 ONE_REQUEST = 1.0  # seconds: schedulers signal a process and its parents, who may pass it on, so it comes several times
 
 
@@ -34,10 +35,10 @@ class Request:
             for number in SIGNALS:
                 signal.signal(number, self._note)
 
-    def check(self) -> None:
-        """Raise StoppedError if the process was asked to stop."""
+    def check(self, outlook: str = OUTLOOK) -> None:
+        """Raise StoppedError if the process was asked to stop; outlook: what becomes of the work."""
         if self.signal is not None:
-            raise StoppedError(f"stopped by {self.signal.name}; the same command goes on from here")
+            raise StoppedError(f"stopped by {self.signal.name}; {outlook}")
 
     def _note(self, number: int, _: FrameType | None) -> None:
         """Note the first request; a second one ends the process, unless it is a helper, whose end is its parent's."""
@@ -72,7 +73,10 @@ def asked_to_stop() -> bool:
     return any(request.signal is not None for request in _requests)
 
 
-def stop_if_asked() -> None:
-    """Raise StoppedError where the process was asked to stop in a block of `stoppable`, and nowhere else."""
+def stop_if_asked(outlook: str = OUTLOOK) -> None:
+    """Raise StoppedError where the process was asked to stop in a block of `stoppable`, and nowhere else.
+
+    outlook: what becomes of the work.
+    """
     for request in _requests:
-        request.check()
+        request.check(outlook)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from supercosm.config import load_config
+
 ROOT = Path(__file__).parents[2]
 PROFILE = yaml.safe_load((ROOT / "profiles/slurm/profile.yaml").read_text())
 
@@ -60,6 +62,29 @@ def test_larger_runs_ask_for_more_and_those_on_gpus_for_one(tmp_path):
             assert large[job][resource] > small[job][resource], (job, resource)
     assert {job for job, found in small.items() if found.get("gpu")} == set()
     assert {job for job, found in large.items() if found.get("gpu")} == {"simulate", "train", "superresolve unet"}
+
+
+def test_slabs_ask_for_what_their_model_needs(tmp_path):
+    """The formula of docs/cluster.md: halo and channels are the model's; a box that takes days has no upper limit."""
+
+    def plan(files, channels):
+        networks = {name: {"network": {"channels": channels}} for name in ("unet", "gan")}
+        tiles = {"tile": 32, "files": files}
+        return planned(tmp_path, simulation={"low": 256, "high": 512}, superresolution=tiles, models=networks)
+
+    found = plan(16, 256)
+    configured = [tmp_path / "config" / name for name in ("config.yaml", "smoke.yaml")]
+    _, halo = load_config([*configured, tmp_path / "more.yaml"]).models["unet"].tiling(2)
+    assert halo != 6  # of the laptop's models
+
+    def megabytes(halo, cell):
+        thick, wide = 2 * (16 + 2 * halo), 2 * (32 + 2 * halo)
+        return 1000 + (120 * 256**3 + cell * thick * wide**2 + 60 * thick * wide * 512) / 1e6
+
+    assert found["superresolve_part low"]["mem_mb"] == int(megabytes(0, 400))
+    assert found["superresolve_part unet"]["mem_mb"] == int(megabytes(halo, 400 * 8))
+    assert found["superresolve_part low"]["runtime"] < 60
+    assert plan(2, 512)["superresolve_part unet"]["runtime"] > 1440
 
 
 BATCHES = {name: {"training": {"batch": 8}} for name in ("unet", "gan")}

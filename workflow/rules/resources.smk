@@ -3,7 +3,7 @@
 from shutil import which
 
 MILLIONS = CONFIG.simulation.high**3 / 1e6  # high-resolution particles
-LONGEST = 1440  # minutes for one attempt at what the next one goes on with: a training, or samples
+LONGEST = 1440  # minutes for one attempt at what the next one goes on with: a training, or samples of whole boxes
 
 
 def gpus(wildcards):
@@ -83,19 +83,28 @@ def sampling_minutes(wildcards, attempt):
 
 
 def part_minutes(wildcards, attempt):
-    """Return the run-time limit of one slab of one sample [min]: its share with halos, and the modes of the box."""
+    """Return the run-time limit of one slab of one sample [min]: its share with halos, and the modes of the box.
+
+    No attempt goes on with what another has begun, so there is no upper limit.
+    """
     model = CONFIG.models.get(ENTRIES[wildcards.entry].model)
     work = relative_cost(model) if model else 1
     share = 0.6 * work / CONFIG.superresolution.files
-    return min(more(10 + (0.03 + share) * MILLIONS, attempt), LONGEST)
+    return more(10 + (0.03 + share) * MILLIONS, attempt)
 
 
 def part_memory(wildcards, attempt):
-    """Return the memory of one slab [MB]: 120 B a low particle, 400 B a cell of a tile and halo, 60 B one of a strip."""
+    """Return the memory of one slab [MB]: 120 B a low particle, 400 B a cell of a tile and halo, 60 B one of a strip.
+
+    A network of more than 32 channels holds as much more in every cell.
+    """
     simulation, own = CONFIG.simulation, CONFIG.superresolution
+    model = CONFIG.models.get(ENTRIES[wildcards.entry].model)
+    halo, channels = (model.tiling(simulation.factor)[1], model.network.channels) if model else (0, 0)
     sizes = (min(own.tile, simulation.low // own.files), own.tile)
-    thick, wide = (min((size + 12) * simulation.factor, simulation.high) for size in sizes)
-    megabytes = (120 * simulation.low**3 + 400 * thick * wide**2 + 60 * thick * wide * simulation.high) / 1e6
+    thick, wide = (min((size + 2 * halo) * simulation.factor, simulation.high) for size in sizes)
+    cells = 400 * max(1, channels / 32) * thick * wide**2 + 60 * thick * wide * simulation.high
+    megabytes = (120 * simulation.low**3 + cells) / 1e6
     return more(1000 + megabytes, attempt)
 
 

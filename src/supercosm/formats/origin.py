@@ -41,11 +41,21 @@ def check_same_origin(paths: Sequence[Path]) -> None:
     """Raise DataError unless all files of a snapshot were made of the same, by this package."""
     first = made_for(paths[0])
     for path in paths[1:]:
-        if made_for(path) != first:
+        found = made_for(path)
+        if found != first:
             raise DataError(
-                f"{path} was made of another snapshot, model or set of options than {paths[0]}; remove the files that "
-                "do not belong there, and make them again"
+                f"{path} was made of another snapshot, model or set of options than {paths[0]} "
+                f"({difference(found, first)}); remove the files that do not belong there, and make them again"
             )
+
+
+def difference(found: dict[str, Any] | None, expected: dict[str, Any] | None) -> str:
+    """Say in a few words in what a file was made of something else than expected."""
+    if found is None or expected is None:
+        return "it does not say of what" if found is None else "the latter does not say of what"
+    ours, theirs = ({**content, **content.get("settings", {})} for content in (expected, found))
+    names = [name for name in {**ours, **theirs} if name != "settings" and ours.get(name) != theirs.get(name)]
+    return "; ".join(f"{name}: {theirs.get(name)}, not {ours.get(name)}" for name in names[:3])
 
 
 def read_origin(paths: Sequence[Path]) -> dict[str, Any]:
