@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 
 import pytest
 
@@ -25,8 +26,8 @@ def test_processes_find_their_place():
     hardware = Hardware(devices=4, nodes=2)
     assert found_place(hardware, TORCHRUN) == Place(5, 1)
     assert found_place(hardware, SRUN) == Place(5, 1, bound=True)
-    assert found_place(hardware, PER_NODE) == Node(1, "gpu07", 25600)
-    assert rendezvous(hardware, SRUN) == ("gpu07", 25600)
+    assert found_place(hardware, PER_NODE) == Node(1, "gpu07", 24192)
+    assert rendezvous(hardware, SRUN) == ("gpu07", 24192)
     own = {"MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
     assert rendezvous(hardware, SRUN | own) == ("10.0.0.1", 29500)
     assert found_place(hardware, PER_NODE | own) == Node(1, "10.0.0.1", 29500)
@@ -61,6 +62,16 @@ def test_processes_that_others_have_started_must_be_those_of_the_settings(hardwa
 )
 def test_the_first_host_of_a_list_of_slurm(hosts, expected):
     assert first_host(hosts) == expected
+
+
+def test_neighbouring_jobs_and_steps_meet_at_ports_of_their_own():
+    def port(job, step):
+        return rendezvous(Hardware(devices=4, nodes=2), SRUN | {"SLURM_JOB_ID": job, "SLURM_STEP_ID": step})[1]
+
+    found = {port(str(job), str(step)) for job in range(123400, 124600) for step in range(4)}
+    assert len(found) == 4800
+    assert min(found) >= 20000
+    assert max(found) < 30000
 
 
 # starts two small processes in place of trainings, which run the code that is given for each
@@ -103,12 +114,31 @@ def wait_for(process, lines):
 
 def gone(pid):
     for _ in range(3000):
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
+        if not running(pid):
             return True
         time.sleep(0.01)
     return False
+
+
+def running(pid):
+    """Tell whether a process lives; one that has ended may stay in the table where process 1 does not wait for it."""
+    try:
+        if Path("/proc/self/stat").exists():
+            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        os.kill(pid, 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return True
+
+
+def test_a_process_that_nobody_has_waited_for_is_gone():
+    process = subprocess.Popen([sys.executable, "-c", PATIENT])
+    assert running(process.pid)
+    process.kill()
+    if Path("/proc/self/stat").exists():
+        assert gone(process.pid)
+    process.wait()
+    assert gone(process.pid)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +158,22 @@ def test_processes_end_together_as_the_one_that_failed(codes, expected, sentence
     assert sentence in errors
     assert bool(errors) == bool(sentence)
     assert all(gone(pid) for pid in started)
+
+
+THREADS = """
+import os
+from supercosm import launching
+
+launching.subprocess.Popen = lambda command, env, stdin: print(*(env[name] for name in launching.THREADS))
+launching._start(0, 0, launching.Node(0, "127.0.0.1", 1), launching.Hardware(devices=3), [])
+"""
+
+
+def test_processes_share_the_threads_that_were_allowed_whatever_library_asks():
+    given = {"OMP_NUM_THREADS": "12", "MKL_NUM_THREADS": "12", "NUMBA_NUM_THREADS": "12"}
+    for variables in (given, {"OMP_NUM_THREADS": "12"}):
+        command, rest = [sys.executable, "-c", THREADS], {k: v for k, v in os.environ.items() if k not in given}
+        assert subprocess.check_output(command, env=rest | variables, text=True).split() == ["4", "4", "4"]
 
 
 def test_a_request_to_stop_reaches_all_processes():

@@ -7,7 +7,10 @@ import pytest
 from foreignfiles import Run, write_binary, write_fields, write_gadget_hdf5, write_swift
 from learning import configuration
 
+from supercosm.choices import Options
+from supercosm.densities import superresolve_densities
 from supercosm.errors import CoverageError, DataError
+from supercosm.fields import read_density
 from supercosm.importing import import_snapshot
 from supercosm.model import load_model
 from supercosm.pairs import PairFile, make_pairs
@@ -15,6 +18,8 @@ from supercosm.sameboxes import check_unseen, fingerprint, same
 from supercosm.snapshot import read_snapshot
 from supercosm.superresolution import superresolve
 from supercosm.training import train
+
+CPU = Options(device="cpu")
 
 
 def test_fingerprints_know_a_box_at_any_time_and_resolution(tiny_simulations):
@@ -59,6 +64,11 @@ def test_a_box_of_the_training_is_no_test(foreign, tiny_simulations, tmp_path):
     with pytest.raises(CoverageError, match=words):
         superresolve(read_snapshot(foreign / "again/low.hdf5"), model)
     assert superresolve(read_snapshot(foreign / "again/low.hdf5"), model, override=True).side == 32
+    # classifiers learn from boxes of the training, but not from ones of other cells
+    superresolve_densities([foreign / "again/low.hdf5"], [tmp_path / "box.hdf5"], tmp_path / "model", CPU, None)
+    assert read_density(tmp_path / "box.hdf5").data.shape == (32, 32, 32)
+    with pytest.raises(CoverageError, match="was trained for lattice spacing"):
+        superresolve_densities([foreign / "a/high.hdf5"], [tmp_path / "no.hdf5"], tmp_path / "model", CPU, None)
     # the other code's own file, in a third format, and fields of another time
     first = read_snapshot(tiny_simulations[1] / "low.hdf5")
     (path,) = write_binary(tmp_path / "snap", Run(first))

@@ -90,7 +90,8 @@ class Chain:
             if not options.override:
                 given = {name: getattr(low, name) for name in ("box_size", "scale_factor", "cosmology", "provenance")}
                 model.check_covers(SimpleNamespace(side=side, **given))
-                check_unseen(low, model.card)
+                if not options.training_boxes:
+                    check_unseen(low, model.card)
         check_consistency(model, options)
         self.sees_modes |= choose_phases(low, model, options) is not None
         choose_tile(side, model, options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from supercosm.choices import Options
@@ -12,7 +13,7 @@ from supercosm.fields import density_of, write_density
 from supercosm.progress import progress
 from supercosm.simulate import simulate
 from supercosm.snapshot import Snapshot, read_snapshot
-from supercosm.superresolution import source_of, superresolve
+from supercosm.superresolution import sample_of, source_of
 
 APART = 10_000  # between the sample seeds of boxes: more samples of one box nobody draws
 
@@ -30,6 +31,7 @@ def superresolve_densities(
     """Super-resolve many low runs; write the density of one sample of each.
 
     Every box has a sample seed of its own, so that no two share small scales, nor one with a sample of a test box.
+    Boxes of the model's own training are welcome: a classifier is tested on others.
     """
     if len(snapshots) != len(outputs):
         raise ConfigurationError(
@@ -40,6 +42,6 @@ def superresolve_densities(
         for number, (snapshot, output) in enumerate(zip(snapshots, outputs, strict=True)):
             low = read_snapshot(snapshot)
             seed = options.seed + APART * (1 + int(low.provenance.get("seed", number)))
-            sample = superresolve(low, model, seed, options.tile, options.phases, options.override, options.consistency)
+            sample = sample_of(low, [model], replace(options, seed=seed, training_boxes=True))
             write_density(output, density_of(sample, sample.side) if isinstance(sample, Snapshot) else sample)
             tick()

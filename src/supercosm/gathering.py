@@ -24,7 +24,7 @@ TIMEOUT = timedelta(minutes=30)  # that one process waits for another which says
 def gathered(hardware: Hardware, device: torch.device) -> Iterator[tuple[Share, torch.device]]:
     """Yield the share of this process and its own device, once all processes of the settings are there.
 
-    Raises ConfigurationError where they were not started, or have not a device each.
+    Raises ConfigurationError where they were not started, have not a device each, or find their port taken.
     """
     if hardware.world == 1:
         yield Share(parts=hardware.accumulate), device
@@ -42,12 +42,16 @@ def gathered(hardware: Hardware, device: torch.device) -> Iterator[tuple[Share, 
         logging.getLogger("supercosm").setLevel(logging.WARNING)
     address, port = rendezvous(hardware, os.environ)
     os.environ.update(MASTER_ADDR=address, MASTER_PORT=str(port))
-    distributed.init_process_group(
-        "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo",
-        rank=place.rank,
-        world_size=hardware.world,
-        timeout=TIMEOUT,
-    )
+    backend = "cpu:gloo,cuda:nccl" if own.type == "cuda" else "gloo"
+    try:
+        distributed.init_process_group(backend, rank=place.rank, world_size=hardware.world, timeout=TIMEOUT)
+    except distributed.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise ConfigurationError(
+            f"port {port} of {address} is taken by another program; set MASTER_PORT to a free one or, where you named "
+            "none, give the same command again"
+        ) from None
     try:
         yield Share(place.rank, hardware.world, hardware.accumulate), own
     except StoppedError:  # all stop together

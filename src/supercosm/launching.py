@@ -21,14 +21,15 @@ from types import FrameType
 from supercosm.errors import ConfigurationError
 from supercosm.hardware_settings import Hardware
 from supercosm.stopping import EXIT_CODE, SIGNALS
-from supercosm.threads import cores
+from supercosm.threads import THREADS, cores
 
 LOST = 76  # EX_PROTOCOL of sysexits.h: a process that ended because another one had
 GRACE = 10.0  # seconds that the others have to end by themselves once one has failed
 POLL = 0.1  # seconds
 GUARDED = "SUPERCOSM_GUARDED"  # set for processes whose standard input ends when the one that started them does
 LOOPBACK = "127.0.0.1"
-PORTS = 20_000, 10_000  # first, and how many, of which a SLURM job takes one
+PORTS = 20_000, 10_000  # first, and how many, of which a step of a SLURM job takes one
+APART = 7  # ports between jobs that follow each other, which so share none with the first steps of the next
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _start(rank: int, local: int, node: Node, hardware: Hardware, arguments: Seq
         "WORLD_SIZE": hardware.world,
         "MASTER_ADDR": node.address,
         "MASTER_PORT": node.port,
-        "OMP_NUM_THREADS": max(1, allowed // hardware.devices),
+        **dict.fromkeys(THREADS, max(1, allowed // hardware.devices)),
         GUARDED: 1,
     }
     environment = {**os.environ, **{name: str(value) for name, value in variables.items()}}
@@ -193,7 +194,7 @@ def _meeting_point(hardware: Hardware, environment: Mapping[str, str]) -> tuple[
     """Return what all tasks of a SLURM step agree on without a word: its first node, and a port of its number."""
     hosts = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
     first = LOOPBACK if hardware.nodes == 1 else first_host(hosts)
-    number = 100 * int(environment.get("SLURM_JOB_ID", 0)) + int(environment.get("SLURM_STEP_ID", 0)) % 100
+    number = APART * int(environment.get("SLURM_JOB_ID", 0)) + int(environment.get("SLURM_STEP_ID", 0))
     port = int(environment.get("MASTER_PORT", PORTS[0] + number % PORTS[1]))
     return environment.get("MASTER_ADDR", first), port
 

@@ -5,7 +5,6 @@ Simulated, super-resolved and foreign data are all snapshots, so all are measure
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from supercosm.config import Cosmology
 from supercosm.errors import DataError
 from supercosm.files import hdf5_writer
 from supercosm.formats import LengthUnit, read_particles
-from supercosm.formats.origin import GROUP, MADE_FOR, write_origin
+from supercosm.formats.origin import write_made_for, write_origin
 from supercosm.formats.parts import names_of, shares
 from supercosm.lattice import CENTRES, side_of
 from supercosm.units import CRITICAL_DENSITY, KPC
@@ -179,7 +178,7 @@ def snapshot_writer(path: str | Path, like: Any, count: int, part: Part | None =
         total, files = (count, 1) if part is None else (part.total, part.files)
         _write_header(file, like, (count, total, files))
         if part is not None:
-            file[GROUP].attrs[MADE_FOR] = np.bytes_(json.dumps(part.made_for, sort_keys=True))
+            write_made_for(file, part.made_for)
         sets = particle_sets(file, count)
         root_a = np.float32(np.sqrt(like.scale_factor))
         written = 0

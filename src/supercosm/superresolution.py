@@ -49,7 +49,12 @@ def superresolve(
     """
     models = [model] if isinstance(model, Model | Baseline) else list(model)
     options = Options(phases=phases, seed=seed, tile=tile, override=override, consistency=consistency)
-    sampler = Chain(snapshot, models, options).sampler(seed)
+    return sample_of(snapshot, models, options)
+
+
+def sample_of(snapshot: Snapshot, models: Sequence[Model | Baseline], options: Options) -> Snapshot | DensityField:
+    """Super-resolve a snapshot in memory as `superresolve` does, with all the options there are."""
+    sampler = Chain(snapshot, models, options).sampler(options.seed)
     return sampler.density_field(silent) if sampler.density else sampler.snapshot_of(silent)
 
 

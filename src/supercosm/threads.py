@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")  # of torch, MKL and numba
+
 
 def two_threads_at_least() -> None:
     """Take two threads where one would be taken.
@@ -14,7 +16,7 @@ def two_threads_at_least() -> None:
     are to give the same bits, also in a job that was allowed one core. numba shares torch's threads, so one for numba
     would leave torch one, too.
     """
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    for name in THREADS:
         given = os.environ.get(name, "").partition(",")[0]  # OpenMP takes a list, one number for each level
         if (int(given) if given.isdigit() else cores()) < 2:
             os.environ[name] = "2"

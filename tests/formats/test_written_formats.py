@@ -76,6 +76,16 @@ def test_corners_stay_corners(truth, tmp_path):
         np.testing.assert_allclose(found.displacement(), truth.displacement(), atol=3e-5)
 
 
+@pytest.mark.parametrize("to", ["gadget", "swift"])
+def test_files_of_two_snapshots_are_not_read_as_one(tiny_simulations, tmp_path, to):
+    """A conversion that was stopped half-way leaves such files, where another one had been before."""
+    for seed in (1, 3):
+        convert_file(tiny_simulations[seed] / "low.hdf5", to, tmp_path / f"{seed}.hdf5", 2)
+    (tmp_path / "1.1.hdf5").replace(tmp_path / "3.1.hdf5")
+    with pytest.raises(DataError, match="was made of another snapshot"):
+        read_snapshot(tmp_path / "3.0.hdf5")
+
+
 def test_equal_snapshots_are_equal_files(source, tmp_path):
     for to in ("gadget", "swift"):
         for name in ("a", "b"):

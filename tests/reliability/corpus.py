@@ -193,14 +193,14 @@ def _checkpoint(root: Path, boxes: Boxes) -> Kind:
     def stop(*_: object) -> None:
         raise InterruptedError
 
-    honest, training._publish = training._publish, stop
+    honest, training.publish = training.publish, stop
     data = ([boxes.pairs(TRAINING_SEED)], [boxes.pairs(VALIDATION_SEED)])
     config = configuration()
     try:
         with suppress(InterruptedError):
             training.train(config, "model", data, root / "model", root / "x")
     finally:
-        training._publish = honest
+        training.publish = honest
     return Kind("checkpoint", root, "x/last.ckpt", (_resume, describe), "bytes", "x")
 
 

@@ -22,6 +22,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -178,9 +179,23 @@ def table(found: Sequence[Found], kinds: Sequence[Kind]) -> str:
 
 
 def fuzz(inputs: int, seed: int, root: Path) -> tuple[list[Found], list[Kind]]:
-    """Judge so many damaged files; the corpus and the files of findings lie in root."""
-    kinds = make(root / "whole")
+    """Judge so many damaged files; the corpus and the files of findings lie in root.
+
+    A fresh process does, for threads of OpenMP that this one may have started do not outlive a fork.
+    """
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as fresh:
+        return fresh.submit(_fuzz, inputs, seed, root).result()
+
+
+def _fuzz(inputs: int, seed: int, root: Path) -> tuple[list[Found], list[Kind]]:
+    kinds = corpus(root / "whole")
     return list(judged(kinds, seed, range(inputs), root / "damaged")), kinds
+
+
+def corpus(root: Path) -> list[Kind]:
+    """Make the whole files in a process of their own: numba ends a child of one that has used OpenMP."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as apart:
+        return apart.submit(make, root).result()
 
 
 def main() -> None:
@@ -193,7 +208,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a new folder for the corpus and the files of findings")
     arguments = parser.parse_args()
     root = (arguments.keep or Path(tempfile.mkdtemp(prefix="fuzz-"))).resolve()
-    kinds = [kind for kind in make(root / "whole") if arguments.only in kind.name]
+    kinds = [kind for kind in corpus(root / "whole") if arguments.only in kind.name]
     found, numbers = [], range(arguments.first, arguments.first + arguments.inputs)
     known: set[tuple[str, ...]] = set()
     for one in judged(kinds, arguments.seed, numbers, root / "damaged"):

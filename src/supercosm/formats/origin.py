@@ -30,6 +30,11 @@ def write_origin(file: h5py.File, like: Any) -> None:
         origin["left_out"] = np.bytes_(json.dumps(like.left_out, sort_keys=True))
 
 
+def write_made_for(file: h5py.File, made: dict[str, Any]) -> None:
+    """Write into one file of several, after its origin, what they all are made of: plain JSON values."""
+    file[GROUP].attrs[MADE_FOR] = np.bytes_(json.dumps(made, sort_keys=True))
+
+
 def made_for(path: Path) -> dict[str, Any] | None:
     """Return what a file of a snapshot of several, written by this package, was made of; None for any other file."""
     with hdf5_reader(path, "snapshot") as file:

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 
 from supercosm.files import hdf5_writer
-from supercosm.formats.origin import write_origin
+from supercosm.formats.origin import write_made_for, write_origin
 from supercosm.units import CRITICAL_DENSITY
 
 TYPES = 7  # that SWIFT knows
@@ -33,6 +33,8 @@ def write(path: Path, snapshot: Any, part: slice, number: int, files: int) -> No
         _write_particles(file.create_group("PartType1"), snapshot, part)
         file["DMParticles"] = h5py.SoftLink("/PartType1")  # the name by which swiftsimio calls it
         write_origin(file, snapshot)
+        if files > 1:
+            write_made_for(file, snapshot.provenance)
 
 
 def _one(value: Any) -> np.ndarray:
