@@ -27,8 +27,8 @@ class Options:
     cells, a divisor of the snapshot's side; None: about 16, so that memory does not grow with the box.
     override: apply a model outside what it was trained on. consistency: modes below this fraction of the low run's
     Nyquist frequency stay those of the low run; None: they are what the model makes of them. shape: thickness along x
-    and side along y and z of the last model's tiles, where they are no cubes (see `supercosm.bigboxes`). training_boxes:
-    boxes that the model was trained on are welcome, as for classifiers, which learn from them and are tested on others.
+    and side along y and z of the last model's tiles, where they are no cubes (see `supercosm.bigboxes`).
+    training_boxes: boxes that the model was trained on are welcome, as for classifiers, which are tested on others.
     """
 
     phases: PhaseChoice | None = None
