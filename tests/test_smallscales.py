@@ -1,6 +1,8 @@
 """Small-scale modes plane by plane: the same as those of the whole lattice at once."""
 
 import errno
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -56,3 +58,29 @@ def test_a_full_scratch_disk_is_an_error_and_leaves_nothing(tmp_path, monkeypatc
     with pytest.raises(OSError, match="No space left"):
         SmallScales(Phases(3), Cosmology(), BOX, (LOW, HIGH), growth=1.0)
     assert not list(tmp_path.iterdir())
+
+
+def test_of_jobs_that_start_together_one_makes_what_all_share(tmp_path, monkeypatch):
+    honest, makers, found = smallscales.displacement_modes, [], []
+    together = threading.Barrier(3)
+
+    def counting(*arguments):
+        makers.append(arguments)
+        time.sleep(0.2)  # the others come while these are made
+        return honest(*arguments)
+
+    def job():
+        together.wait()
+        modes = SmallScales(Phases(3), Cosmology(), BOX, (LOW, HIGH), growth=1.0, shared=tmp_path)
+        found.append(modes.planes(0, HIGH))
+        modes.close()
+
+    monkeypatch.setattr(smallscales, "displacement_modes", counting)
+    threads = [threading.Thread(target=job) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(makers) == 1
+    assert len(found) == 3
+    assert all(torch.equal(planes, found[0]) for planes in found)

@@ -3,7 +3,7 @@
 from shutil import which
 
 MILLIONS = CONFIG.simulation.high**3 / 1e6  # high-resolution particles
-LONGEST = 1440  # minutes for one attempt at what the next one goes on with: a training, or samples of whole boxes
+LONGEST = 1440  # minutes for one attempt at what the next one goes on with: a training, or samples
 
 
 def gpus(wildcards):
