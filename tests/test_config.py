@@ -288,6 +288,17 @@ def test_numbers_of_evaluations_rerun_their_study_alone():
     assert differ == {"report", "evaluations"}
 
 
+def test_slabs_measure_nothing_again():
+    config, summary = shipped(), {}
+    for slabs in (1, 16, 32):
+        another = changed(config, statistics={"slabs": slabs})
+        for stage in ("measure", "audit"):
+            assert stage_settings(another, stage) == stage_settings(config, stage)
+            assert "slabs" not in json.loads(stage_settings(another, stage))["statistics"]  # as before there were any
+        summary[slabs] = stage_settings(another, "summarise")
+    assert summary[1] != summary[16] == summary[32]  # with several there are fewer tables
+
+
 def test_a_model_depends_on_the_one_it_starts_from():
     config = shipped()
     another = changed(config, models={"unet": {"training": {"learning_rate": 1e-4}}})

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from supercosm.config import load_config
+from supercosm.errors import ConfigurationError
 from supercosm.options import Files, Json, Output
 
 
@@ -30,6 +31,10 @@ def measure(
 
         measure_by_slabs(Task(snapshot, output, chosen, tuple(only or ()), scratch), slab, sort)
         return
+    if scratch is not None:
+        raise ConfigurationError(
+            f"--scratch {scratch} is for boxes larger than memory: say with --slabs how many slabs they are cut into"
+        )
     from supercosm.measure import measure as run
 
     run(snapshot, output, chosen, only or ())

@@ -155,8 +155,10 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     part: dict[str, Any] = {**NEUTRAL, **tile, **{section: full[section] for section in SECTIONS[stage]}}
     if stage in PLACELESS:
         part["simulation"] = full["simulation"] | {"external": None}
-    if stage == "summarise" and config.statistics.slabs > 1:  # decides which tables there are
-        part["statistics"] = {"slabs": config.statistics.slabs}
+    if stage in ("measure", "audit"):  # slabs change which jobs there are, and no number in a table
+        part["statistics"] = {key: value for key, value in part["statistics"].items() if key != "slabs"}
+    if stage == "summarise" and config.statistics.slabs > 1:  # several, however many, decide which tables there are
+        part["statistics"] = {"slabs": 2}
     if stage != "report" and "superresolution" in SECTIONS[stage]:  # slabs change which jobs there are, no result
         part["superresolution"] = {k: v for k, v in part["superresolution"].items() if k != "files"}
     if "evaluation" in part and stage in ("compare", "calibrate"):

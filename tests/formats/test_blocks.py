@@ -96,7 +96,7 @@ def test_particles_outside_of_the_box_are_wrapped(own, caplog):
 
 def test_what_blocks_do_not_know_is_a_sentence(truth, tmp_path):
     write_binary(tmp_path / "snap", Run(truth))
-    with pytest.raises(DataError, match=r"format gadget-binary, which is read whole only; `supercosm import`"):
+    with pytest.raises(DataError, match=r"gadget-binary, which is read whole only; .*`supercosm convert --to gadget`"):
         open_blocks(tmp_path / "snap")
     write_gadget_hdf5(tmp_path / "part", Run(truth), files=2)
     (tmp_path / "part.1.hdf5").unlink()

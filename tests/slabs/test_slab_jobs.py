@@ -130,6 +130,14 @@ def test_what_cannot_be_asked_for_is_a_sentence(task, changes, slab, error, sent
         measure_by_slabs(task("refused", **changes), slab)
 
 
+def test_a_scratch_folder_needs_slabs(cornered, tmp_path):
+    call = ["measure", str(cornered), "--output", str(tmp_path / "out"), "--scratch", str(tmp_path / "mine")]
+    result = CliRunner().invoke(app, call)
+    assert isinstance(result.exception, ConfigurationError)
+    assert "say with --slabs how many slabs" in str(result.exception)
+    assert not list(tmp_path.iterdir())
+
+
 def test_slabs_too_thin_for_a_linking_length_are_refused(cornered, settings, tmp_path):
     with pytest.raises(ConfigurationError, match="200 slabs are too many for 32768 particles: take 139 or fewer"):
         measure_by_slabs(Task(cornered, tmp_path, settings.model_copy(update={"slabs": 200})))

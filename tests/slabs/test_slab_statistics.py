@@ -5,6 +5,7 @@ import pytest
 
 from supercosm.formats.blocks import open_blocks
 from supercosm.measure import measure
+from supercosm.slabs import groups
 from supercosm.slabs.measuring import SlabBox, Task, measure_by_slabs
 from supercosm.slabs.scratch import Scratch
 from supercosm.snapshot import read_snapshot
@@ -130,3 +131,21 @@ def test_tables_and_slab_image_are_those_of_the_whole_box(cornered, settings, tm
     counts = [read_table(tmp_path / run / "1" / "haloes.ecsv") for run in ("slabs", "high")]
     for column in counts[0].colnames:
         np.testing.assert_array_equal(*(np.asarray(table[column]) for table in counts))
+
+
+# What gathering takes
+
+
+@pytest.mark.parametrize("slabs", [3, 46])
+def test_few_groups_are_gathered_and_the_room_for_members_suffices(cornered, settings, tmp_path, slabs):
+    box = in_slabs(cornered, settings, tmp_path, slabs=slabs)
+    box.sort_particles(range(slabs))
+    members = opened = 0
+    for slab in range(slabs):
+        groups.find_share(box.scratch, box.layout, slab, settings.halo_particles, lambda: None)
+        opened += len(box.scratch.load(f"halo-counts-{slab}"))
+        files = [box.scratch.path(f"halo-{name}-{slab}") for name in groups.FIELDS]
+        members += sum(file.stat().st_size - 128 for file in files)  # but for the headers
+    _, found = groups._joined(box.scratch, box.layout, settings.halo_particles)
+    assert 0 < len(found) < opened / 3  # 1/7 of those of 64³ particles
+    assert 0 < members < groups.members_room(box.layout) * box.count

@@ -267,22 +267,29 @@ def measured_box(wildcards):
     return f"<results>/superresolved/{entry.name}/{wildcards.seed}/1.hdf5"
 
 
-def measured_names(names):
-    """Return those statistics that are measured: of boxes larger than memory not all can be."""
-    return [name for name in names if CONFIG.statistics.slabs == 1 or name in BY_SLABS]
+def measured_with(statistic, slabs, has=True):
+    """List the entries that this statistic is measured of: boxes in slabs, or boxes that are measured whole."""
+    found = [name for name, entry in MEASURED.items() if (statistic in entry.statistics) == has]
+    return found if slabs == (CONFIG.statistics.slabs > 1) else []
+
+
+def measured_without(statistic, slabs):
+    return measured_with(statistic, slabs, has=False)
 
 
 def shares_of_slabs(wildcards):
     """Return the marks of the shares of all slabs of a box larger than memory."""
-    if CONFIG.statistics.slabs == 1 or "haloes" not in MEASURED[wildcards.entry].statistics:
-        return []
     folder = f"<results>/slabs/{wildcards.entry}/{wildcards.seed}"
     return [f"{folder}/{slab}.done" for slab in range(CONFIG.statistics.slabs)]
 
 
-def scratch_flag(wildcards, input):
-    """Return where the shares of slabs lie, if there are any."""
-    return ["--scratch", str(Path(input.shares[0]).parent)] if input.shares else []
+def slabs_flags(wildcards, input):
+    """Return how many slabs there are, and where their shares lie, if there are any.
+
+    Snakemake does not compare parameters that follow from the input: so tables are not made again for other slabs.
+    """
+    folder = ["--scratch", str(Path(input.shares[0]).parent)] if hasattr(input, "shares") else []
+    return ["--slabs", str(CONFIG.statistics.slabs), *folder]
 
 
 def statistics_folder(wildcards):

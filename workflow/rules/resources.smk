@@ -177,14 +177,18 @@ def slab_memory(wildcards, attempt):
     return more(1500 + 200 * MILLIONS / CONFIG.statistics.slabs, attempt)
 
 
+def gathering_memory(wildcards, attempt):
+    """Return the memory of a job that gathers slabs [MB]: as one of them, and 10 B a particle next to a border.
+
+    Those lie in two planes of cells out of √3/b for each mean separation (`statistics.friends`).
+    """
+    planes = 3**0.5 / CONFIG.statistics.linking_length * CONFIG.simulation.high / CONFIG.statistics.slabs
+    return slab_memory(wildcards, attempt) + more(10 * MILLIONS * min(1, 2 / planes), attempt)
+
+
 def sorting_memory(wildcards, attempt):
     """Return the memory of a job that reads particles in blocks [MB]: one bit of each is kept."""
     return more(1000 + 0.125 * MILLIONS, attempt)
-
-
-def measuring_memory(wildcards, attempt):
-    """Return the memory of a job that measures a box, whole or from its slabs [MB]."""
-    return box_memory(wildcards, attempt) if CONFIG.statistics.slabs == 1 else slab_memory(wildcards, attempt)
 
 
 def universe_memory(task):

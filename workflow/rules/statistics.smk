@@ -14,10 +14,11 @@ rule sort_particles:
     params:
         folder=statistics_folder,
         scratch=subpath(output[0], parent=True),
+        slabs=CONFIG.statistics.slabs,
         settings=settings("measure"),
     shell:
         "supercosm measure {input:q} --output {params.folder:q} --scratch {params.scratch:q} --sort"
-        " --settings {params.settings:q} > {log:q} 2>&1"
+        " --slabs {params.slabs} --settings {params.settings:q} > {log:q} 2>&1"
 
 
 rule measure_slab:
@@ -39,58 +40,112 @@ rule measure_slab:
     params:
         folder=statistics_folder,
         scratch=subpath(output[0], parent=True),
+        slabs=CONFIG.statistics.slabs,
         settings=settings("measure"),
     shell:
         "supercosm measure {input.box:q} --output {params.folder:q} --scratch {params.scratch:q}"
-        " --slab {wildcards.slab} --settings {params.settings:q} > {log:q} 2>&1"
+        " --slab {wildcards.slab} --slabs {params.slabs} --settings {params.settings:q} > {log:q} 2>&1"
+
+
+rule mark_shares:
+    """Say that the shares of all slabs of a box are there: for those who gather them, however many there are."""
+    input:
+        shares_of_slabs,
+    output:
+        touch(temp("<results>/slabs/{entry}/{seed}/shares.done")),
+    localrule: True
+    resources:
+        mem_mb=table_memory,
+        runtime=minutes(10),
 
 
 rule measure:
-    """Measure one box by itself: spectra, densities, haloes, motions; one larger than memory from its slabs' shares."""
+    """Measure one box by itself: spectra, densities, haloes, motions."""
     input:
-        box=measured_box,
-        shares=shares_of_slabs,
+        measured_box,
     output:
         slab="<results>/statistics/{entry}/{seed}/slab.fits",
-        tables=expand(
-            "<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv",
-            name=measured_names(OF_FIELDS + OF_PARTICLES),
-        ),
+        tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=OF_FIELDS + OF_PARTICLES),
         haloes="<results>/statistics/{entry}/{seed}/haloes.hdf5",
     log:
         "<results>/logs/measure/{entry}/{seed}.log",
     benchmark:
         "<results>/benchmarks/measure/{entry}/{seed}.tsv"
     wildcard_constraints:
-        entry=one_of(name for name, entry in MEASURED.items() if "haloes" in entry.statistics),
+        entry=one_of(measured_with("haloes", slabs=False)),
     resources:
-        mem_mb=measuring_memory,
+        mem_mb=box_memory,
         runtime=minutes(10, 2.0),
     params:
         folder=subpath(output.haloes, parent=True),
-        scratch=scratch_flag,
         settings=settings("measure"),
     shell:
-        "supercosm measure {input.box:q} --output {params.folder:q} {params.scratch:q}"
-        " --settings {params.settings:q} > {log:q} 2>&1"
+        "supercosm measure {input:q} --output {params.folder:q} --settings {params.settings:q} > {log:q} 2>&1"
 
 
 use rule measure as measure_density with:
     output:
         slab="<results>/statistics/{entry}/{seed}/slab.fits",
-        tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=measured_names(OF_FIELDS)),
+        tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=OF_FIELDS),
     log:
         "<results>/logs/measure_density/{entry}/{seed}.log",
     benchmark:
         "<results>/benchmarks/measure_density/{entry}/{seed}.tsv"
     wildcard_constraints:
-        entry=one_of(name for name, entry in MEASURED.items() if "haloes" not in entry.statistics),
+        entry=one_of(measured_without("haloes", slabs=False)),
+    params:
+        folder=subpath(output.slab, parent=True),
+        settings=settings("measure"),
+
+
+rule gather_slabs:
+    """Measure one box larger than memory, from what was made of its slabs."""
+    input:
+        box=measured_box,
+        shares=rules.mark_shares.output,
+    output:
+        slab="<results>/statistics/{entry}/{seed}/slab.fits",
+        tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=BY_SLABS),
+        haloes="<results>/statistics/{entry}/{seed}/haloes.hdf5",
+    log:
+        "<results>/logs/gather_slabs/{entry}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/gather_slabs/{entry}/{seed}.tsv"
+    wildcard_constraints:
+        entry=one_of(measured_with("haloes", slabs=True)),
+    resources:
+        mem_mb=gathering_memory,
+        runtime=minutes(10, 2.0),
+    params:
+        folder=subpath(output.haloes, parent=True),
+        more=slabs_flags,
+        settings=settings("measure"),
+    shell:
+        "supercosm measure {input.box:q} --output {params.folder:q} {params.more:q}"
+        " --settings {params.settings:q} > {log:q} 2>&1"
+
+
+use rule gather_slabs as measure_density_alike with:
+    input:
+        box=measured_box,
+    output:
+        slab="<results>/statistics/{entry}/{seed}/slab.fits",
+        tables=expand(
+            "<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv",
+            name=[name for name in OF_FIELDS if name in BY_SLABS],
+        ),
+    log:
+        "<results>/logs/measure_density_alike/{entry}/{seed}.log",
+    benchmark:
+        "<results>/benchmarks/measure_density_alike/{entry}/{seed}.tsv"
+    wildcard_constraints:
+        entry=one_of(measured_without("haloes", slabs=True)),
     resources:
         mem_mb=box_memory,
         runtime=minutes(10, 2.0),
     params:
         folder=subpath(output.slab, parent=True),
-        scratch=[],
+        more=slabs_flags,
         settings=settings("measure"),
 
 

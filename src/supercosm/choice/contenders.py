@@ -69,8 +69,8 @@ def choice_settings(config: Config) -> str:
     full = config.model_dump(mode="json")
     part = {key: full[key] for key in (*WHAT_IS_RUN, "evaluation")}
     part["evaluation"] = {key: value for key, value in part["evaluation"].items() if key != "evaluations"}
-    if config.statistics.slabs > 1:  # decides which tables there are
-        part["statistics"] = {"slabs": config.statistics.slabs}
+    if config.statistics.slabs > 1:  # several, however many, decide which tables there are
+        part["statistics"] = {"slabs": 2}
     if (task := realism_task(config)) is not None:
         part["classification"] = {"tasks": {task: full["classification"]["tasks"][task]}}
     plain = json.loads(json.dumps(NEUTRAL | part, sort_keys=True))

@@ -68,8 +68,8 @@ def hdf5_parts(path: str | Path) -> tuple[list[Path], list[Header], dict[str, An
     name, paths, headers, _ = _headers(path)
     if name != "gadget-hdf5":
         raise DataError(
-            f"{path} is of the format {name}, which is read whole only; `supercosm import` makes an HDF5 "
-            "snapshot of it, which can be read in blocks"
+            f"{path} is of the format {name}, which is read whole only; where there is memory for that, "
+            "`supercosm convert --to gadget` makes an HDF5 snapshot of it, which can be read in blocks"
         )
     return paths, headers, read_origin(paths)
 

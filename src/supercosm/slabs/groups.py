@@ -19,7 +19,7 @@ from supercosm.slabs.sorting import COLUMNS, LOW, POSITIONS, Layout, particles
 from supercosm.statistics.friends import REACH, cell_keys, link, occupied, roots
 from supercosm.statistics.haloes import Haloes, Universe, catalogue, describe, fill
 
-CLOSED, OPEN, COUNTS, FLOOR, ROOF = "closed", "open", "counts", "floor", "roof"
+CLOSED, COUNTS, FLOOR, ROOF, KEPT = "closed", "counts", "floor", "roof", "kept"
 RESULT = "haloes"
 HALO = np.dtype([("id", np.uint64), ("particles", np.int64), ("table", np.float64, 12)])  # see `describe`
 FIELDS = ("number", *COLUMNS)  # of the particles in open groups
@@ -37,6 +37,15 @@ class Linked(NamedTuple):
     order: np.ndarray
     low: int
     own: int
+
+
+def members_room(layout: Layout) -> float:
+    """Return about how many bytes members of open groups take on disk, for each particle of the box.
+
+    They are those of haloes cut by borders: 4 to 10 times the particles of the planes that tell, where slabs are
+    hundreds of planes thick, and at most all. A member's number, position, velocity and ID take 36 bytes.
+    """
+    return 36 * min(1.0, 12 * REACH * layout.number / layout.cells)
 
 
 def share_names(slab: int) -> list[str]:
@@ -57,7 +66,7 @@ def find_share(scratch: Scratch, layout: Layout, slab: int, minimum: int, tick: 
         _save_open(scratch, layout, slab, numbers, closed)
         floor, roof, counts = opened
         for name, array in ((COUNTS, counts), (FLOOR, floor), (ROOF, roof)):
-            scratch.save(f"halo-{name}-{slab}", array)
+            scratch.save(f"halo-{name}-{slab}", array.astype(np.int32))
     tick()
 
 
@@ -176,20 +185,46 @@ def result(scratch: Scratch, snapshot: Universe, linking: float, minimum: int) -
 
 
 def _joined(scratch: Scratch, layout: Layout, minimum: int) -> tuple[np.ndarray, np.ndarray]:
-    """Join open groups: return the first group of each slab (number + 1,), and each group's root, -1 if too small."""
-    counts = [scratch.load(f"halo-{COUNTS}-{slab}") for slab in range(layout.number)]
+    """Join open groups: return the first group of each slab (number + 1,), and each group's root, -1 if too small.
+
+    Only those that matter are numbered, see `_kept`.
+    """
+    counts = [_kept(scratch, layout, slab, minimum) for slab in range(layout.number)]
     starts = np.concatenate([[0], np.cumsum([len(part) for part in counts])])
     parents = np.arange(starts[-1])
     for slab in range(layout.number):
         above = (slab + 1) % layout.number
-        roof, floor = scratch.load(f"halo-{ROOF}-{slab}"), scratch.load(f"halo-{FLOOR}-{above}")
-        if len(roof) != len(floor):
-            raise DataError(f"slabs {slab} and {above} do not fit together; delete {scratch.folder} and start again")
-        both = (roof >= 0) & (floor >= 0)
-        _unite(parents, roof[both] + starts[slab], floor[both] + starts[above])
+        lower, upper = _named_by_both(scratch, layout, slab)
+        lower, upper = (scratch.load(f"halo-{KEPT}-{n}")[part] for n, part in ((slab, lower), (above, upper)))
+        _unite(parents, lower + starts[slab], upper + starts[above])
     found = roots(parents)
     totals = np.bincount(found, weights=np.concatenate(counts), minlength=len(found))
     return starts, np.where(totals[found] >= minimum, found, -1)
+
+
+def _kept(scratch: Scratch, layout: Layout, slab: int, minimum: int) -> np.ndarray:
+    """Choose the open groups of a slab that go on elsewhere or are large enough; return how many particles each has.
+
+    Most touch the slab's own lowest planes alone, and the slab below names none of their cells: those are as whole as
+    closed ones. Writes each open group's number, or -1.
+    """
+    counts, roof = (scratch.load(f"halo-{name}-{slab}") for name in (COUNTS, ROOF))
+    matter = counts >= minimum
+    matter[roof[roof >= 0]] = True
+    matter[_named_by_both(scratch, layout, (slab - 1) % layout.number)[1]] = True
+    if not scratch.has(f"halo-{KEPT}-{slab}"):
+        scratch.save(f"halo-{KEPT}-{slab}", np.where(matter, np.cumsum(matter) - 1, -1).astype(np.int32))
+    return counts[matter]
+
+
+def _named_by_both(scratch: Scratch, layout: Layout, slab: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the open groups of a slab, and those of the slab above, that have the same cells, pair by pair."""
+    above = (slab + 1) % layout.number
+    roof, floor = scratch.load(f"halo-{ROOF}-{slab}"), scratch.load(f"halo-{FLOOR}-{above}")
+    if len(roof) != len(floor):
+        raise DataError(f"slabs {slab} and {above} do not fit together; delete {scratch.folder} and start again")
+    both = (roof >= 0) & (floor >= 0)
+    return roof[both], floor[both]
 
 
 @numba.njit(cache=True)
@@ -214,7 +249,8 @@ def _across(scratch: Scratch, layout: Layout, starts: np.ndarray, found: np.ndar
         mine = found[starts[slab] : starts[slab + 1]]
         if np.all(mine < 0):
             continue
-        roots_of = mine[scratch.load(f"halo-number-{slab}")]
+        kept = scratch.load(f"halo-{KEPT}-{slab}")
+        roots_of = np.where(kept >= 0, mine[kept], -1)[scratch.load(f"halo-number-{slab}")]
         chosen = np.flatnonzero(roots_of >= 0)
         parts["number"].append(np.searchsorted(haloes, roots_of[chosen]).astype(np.int32))
         for name in COLUMNS:

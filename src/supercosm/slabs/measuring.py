@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 MOTIONS = tuple(name for name in COLUMNS if name != POSITIONS)
 OWN = ".scratch"  # folder beside the tables where no other is named
 PORTIONS = 2  # velocities and IDs are on disk for one half of the slabs at a time
-MEMBERS = 4  # bytes a particle that groups across slabs take: a seventh of all particles
 FIELDS = tuple(name for name in BY_SLABS if name in OF_FIELDS)
 
 
@@ -259,7 +258,7 @@ def _check_room(box: SlabBox, task: Task, portions: int) -> None:
     if any(box.scratch.folder.glob("[!.]*")):  # what is there already was counted
         return
     motions = (16 if box.snapshot.origin and box.count < LARGEST else 20) / min(portions, box.layout.number)
-    needs = [(12 + motions + MEMBERS) * box.count] if "haloes" in task.names else []
+    needs = [(12 + motions + groups.members_room(box.layout)) * box.count] if "haloes" in task.names else []
     if "spectrum" in task.names:
         needs.append(_modes(box, box.meshes[0], box.meshes[0].lines * (len(box.meshes) - 1)))
     if {"moments", "distribution"} & set(task.names):
