@@ -155,7 +155,7 @@ def stage_settings(config: Config, stage: str, model: str | None = None) -> str:
     part: dict[str, Any] = {**NEUTRAL, **tile, **{section: full[section] for section in SECTIONS[stage]}}
     if stage in PLACELESS:
         part["simulation"] = full["simulation"] | {"external": None}
-    if stage in ("measure", "audit"):  # slabs change which jobs there are, and no number in a table
+    if stage in ("measure", "audit"):  # slabs change which jobs there are; runs without them stay as they were
         part["statistics"] = {key: value for key, value in part["statistics"].items() if key != "slabs"}
     if stage == "summarise" and config.statistics.slabs > 1:  # several, however many, decide which tables there are
         part["statistics"] = {"slabs": 2}

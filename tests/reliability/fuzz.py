@@ -28,7 +28,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from corpus import Kind, make
-from mutations import damage
+from damaging import damage
 
 from supercosm.errors import SupercosmError
 

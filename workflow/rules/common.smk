@@ -284,10 +284,7 @@ def shares_of_slabs(wildcards):
 
 
 def slabs_flags(wildcards, input):
-    """Return how many slabs there are, and where their shares lie, if there are any.
-
-    Snakemake does not compare parameters that follow from the input: so tables are not made again for other slabs.
-    """
+    """Return how many slabs there are, and where their shares lie, if there are any."""
     folder = ["--scratch", str(Path(input.shares[0]).parent)] if hasattr(input, "shares") else []
     return ["--slabs", str(CONFIG.statistics.slabs), *folder]
 

@@ -47,18 +47,6 @@ rule measure_slab:
         " --slab {wildcards.slab} --slabs {params.slabs} --settings {params.settings:q} > {log:q} 2>&1"
 
 
-rule mark_shares:
-    """Say that the shares of all slabs of a box are there: for those who gather them, however many there are."""
-    input:
-        shares_of_slabs,
-    output:
-        touch(temp("<results>/slabs/{entry}/{seed}/shares.done")),
-    localrule: True
-    resources:
-        mem_mb=table_memory,
-        runtime=minutes(10),
-
-
 rule measure:
     """Measure one box by itself: spectra, densities, haloes, motions."""
     input:
@@ -102,7 +90,7 @@ rule gather_slabs:
     """Measure one box larger than memory, from what was made of its slabs."""
     input:
         box=measured_box,
-        shares=rules.mark_shares.output,
+        shares=shares_of_slabs,
     output:
         slab="<results>/statistics/{entry}/{seed}/slab.fits",
         tables=expand("<results>/statistics/{{entry}}/{{seed}}/{name}.ecsv", name=BY_SLABS),
