@@ -232,7 +232,7 @@ def test_an_interrupted_training_goes_on_when_asked_again(boxes, tmp_path, monke
 
 def test_a_resume_is_exact_when_other_processes_read_the_crops(boxes, tmp_path, monkeypatch, finished):
     """As on a GPU: they draw ahead, so the epoch must be known before the first batch is asked for."""
-    monkeypatch.setattr(training, "WORKERS", {"cpu": 2})
+    monkeypatch.setattr("supercosm.hardware_settings.WORKERS", {"cpu": 2})
     interrupt(settings("unet"), boxes, tmp_path, monkeypatch)
     folder = run(settings("unet"), boxes, tmp_path)
     assert sha256(folder / WEIGHTS) == sha256(finished("unet") / WEIGHTS)
