@@ -37,7 +37,7 @@ CASES = {
 CHILD = """
 import json, os, signal, subprocess, sys
 from pathlib import Path
-from supercosm import cli, training
+from supercosm import cli, hardware_settings
 from supercosm.callbacks import WholeCheckpoints
 from supercosm.families import Family
 
@@ -68,7 +68,7 @@ follow = Family.on_train_batch_end
 if how == "ask":
     Family.on_train_batch_end = asking
 if how == "ask, with workers":
-    training.WORKERS, Family.on_train_batch_end = {"cpu": 2}, asking
+    hardware_settings.WORKERS, Family.on_train_batch_end = {"cpu": 2}, asking
 WholeCheckpoints.save_checkpoint = dying
 files = [f"--{role}={path}" for role, paths in zip(("training", "validation"), data) for path in paths]
 sys.argv = ["supercosm", "train", "model", *files, "--output", folder, "--checkpoints", checkpoints]
