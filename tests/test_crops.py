@@ -198,7 +198,7 @@ def test_fields_that_are_kept_have_a_bound_and_crops_do_not_depend_on_it(boxes, 
     settings = configuration(**KINDS[kind], training={"skew": "knot"}).models["model"]
     limit = FIELD * fields
     free = Crops(files, settings, 4, seed=0, augment=True)
-    bound = Crops(files, settings, 4, seed=0, augment=True, cache=limit / 1e9)
+    bound = Crops(files, settings, 4, seed=0, augment=True, cache=Cache(limit))
     most = 0
     for index in range(8):
         assert same(bound[index], free[index])
@@ -208,6 +208,17 @@ def test_fields_that_are_kept_have_a_bound_and_crops_do_not_depend_on_it(boxes, 
     assert free.cache.held > limit or kind == "density"
     assert bool(most) == (fields > 0.1), "the smallest, 4 kB that say where which environment is, does not fit"
     assert pickle.loads(pickle.dumps(bound)).cache.held == 0, "processes that read crops begin with nothing"
+
+
+def test_crops_of_other_files_may_share_what_is_kept(boxes):
+    settings, shared = configuration(training={"skew": "knot"}).models["model"], Cache(FIELD * 1.5)
+    files = [[PairFile(boxes.pairs(seed))] for seed in (1, 2)]
+    free = [Crops(own, settings, 4, seed=0, augment=True) for own in files]
+    together = [Crops(own, settings, 4, seed=0, augment=True, cache=shared) for own in files]
+    for index in range(3):
+        for alone, one in zip(free, together, strict=True):
+            assert same(one[index], alone[index])
+            assert 0 < shared.held <= shared.limit
 
 
 def test_what_was_not_used_for_longest_makes_room():

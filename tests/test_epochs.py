@@ -39,6 +39,19 @@ def test_a_state_comes_back_as_it_was_with_the_random_numbers_that_follow(tmp_pa
     assert epochs.beside("two").recall() == {}
 
 
+def test_a_state_of_the_gpu_in_use_is_all_that_is_kept(tmp_path, monkeypatch):
+    """Where there are fewer GPUs later, the others' would have no place."""
+    restored, first = [], torch.arange(16, dtype=torch.uint8)
+    monkeypatch.setattr(torch.cuda, "set_rng_state", restored.append)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda: first)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    epochs = Epochs(tmp_path / "one.safetensors")
+    epochs.keep(state, finished=True)
+    epochs.recall()
+    (found,) = restored
+    assert torch.equal(found, first)
+
+
 @pytest.mark.parametrize("place", [0.02, 0.5, 0.98])
 def test_a_damaged_state_is_none(tmp_path, place):
     path = tmp_path / "one.safetensors"

@@ -138,7 +138,9 @@ def test_of_own_snapshots_no_simulator_is_named(run):
     report(check(content), folder, folder / "index.html")
     text = (folder / "index.html").read_text(encoding="utf-8")
     assert "snapshots of other codes" in text
-    assert "steps from a =" not in text
+    assert "The dotted fits are of other simulations;" in text
+    for words in ("steps from a =", "finer forces", "force mesh"):
+        assert words not in text
 
 
 def test_outputs_and_projected_models_have_sections_of_their_own(tmp_path):

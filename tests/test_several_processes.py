@@ -4,11 +4,9 @@ import csv
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
@@ -32,10 +30,14 @@ CASES = {
     "vae": {"family": "vae", "network": {"levels": 1}},
 }  # fmt: skip
 
+TAKEN = "is taken by another program"
+TRIES = 3  # where another program takes the port that was free a moment ago
+LIMIT = 1500  # seconds, for slow machines that do other things, too
+
 # trains every case, as one of two processes that torchrun, say, has started. The second one notes the weights it ends
-# with, and in the last case is asked to stop in the third step; then both go on
+# with, and in the last case is asked to stop in the third step; then both go on. The first one chooses the ports
 DRIVER = """
-import hashlib, json, logging, os, signal, sys
+import hashlib, itertools, json, logging, os, signal, socket, sys, time
 from pathlib import Path
 from supercosm.config import check
 from supercosm.errors import StoppedError
@@ -44,8 +46,19 @@ from supercosm.training import train
 
 logging.basicConfig(format="%(message)s")
 logging.getLogger("supercosm").setLevel(logging.INFO)
-cases, ports, data, root = json.loads(sys.argv[1])
+cases, data, root = json.loads(sys.argv[1])
 second, follow, asked = os.environ["RANK"] == "1", Family.on_train_batch_end, []
+
+def port(number):
+    place = Path(root) / f"{number}.port"
+    if not second:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            place.with_suffix(".part").write_text(str(listener.getsockname()[1]))
+        place.with_suffix(".part").rename(place)
+    while not place.exists():
+        time.sleep(0.01)
+    return place.read_text()
 
 def asking(self, *arguments):
     follow(self, *arguments)
@@ -58,10 +71,10 @@ def noting(self):
     (Path(root) / f"{name}-{os.environ['RANK']}.sha256").write_text(digest.hexdigest())
 
 Family.on_train_batch_end, Family.on_train_end = asking, noting
-data = [[Path(path) for path in paths] for paths in data]
+data, numbers = [[Path(path) for path in paths] for paths in data], itertools.count()
 for name, config in cases.items():
     while True:
-        os.environ["MASTER_PORT"] = str(ports.pop())
+        os.environ["MASTER_PORT"] = port(next(numbers))
         try:
             train(check(config), "model", data, Path(root) / name / "model", Path(root) / name / "checkpoints")
             break
@@ -74,17 +87,6 @@ def settings(name, **hardware):
     case = CASES[name]
     model = {**case, "training": {**TRAINING, **case.get("training", {})}}
     return check({**configuration(**model).model_dump(), "hardware": hardware})
-
-
-def free_ports(count):
-    """Return ports that were free just now."""
-    held = [socket.socket() for _ in range(count)]
-    for listener in held:
-        listener.bind(("127.0.0.1", 0))
-    ports = [listener.getsockname()[1] for listener in held]
-    for listener in held:
-        listener.close()
-    return ports
 
 
 def history(folder):
@@ -113,21 +115,36 @@ def alone(boxes, tmp_path_factory):
     return make
 
 
+def two_processes(job):
+    """Return exit codes and errors of two processes that do a job together."""
+    processes, errors = [], []
+    try:
+        for rank in (0, 1):
+            place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+            command = [sys.executable, "-c", DRIVER, job]
+            processes.append(subprocess.Popen(command, env=variables(**place), stderr=subprocess.PIPE, text=True))
+        for process in processes:
+            errors.append(process.communicate(timeout=LIMIT)[1])
+            if TAKEN in errors[0]:  # the second one waits for the first, which is not there
+                processes[1].kill()
+    finally:
+        for process in processes:
+            process.kill()
+    return [process.wait() for process in processes], errors
+
+
 @pytest.fixture(scope="module")
 def together(boxes, tmp_path_factory):
     """Return the folder of all cases, each trained by two processes."""
-    root = tmp_path_factory.mktemp("together")
     configs = {name: settings(name, devices=2).model_dump(mode="json") for name in CASES}
     configs["stopped"] = settings("unet", devices=2, workers=1).model_dump(mode="json")
     data = [[str(path) for path in paths] for paths in boxes.data]
-    job = json.dumps([configs, free_ports(len(configs) + 1), data, str(root)])
-    processes = []
-    for rank in (0, 1):
-        place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-        command = [sys.executable, "-c", DRIVER, job]
-        processes.append(subprocess.Popen(command, env=variables(**place), stderr=subprocess.PIPE, text=True))
-    errors = [process.communicate(timeout=600)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors
+    for _ in range(TRIES):
+        root = tmp_path_factory.mktemp("together")
+        codes, errors = two_processes(json.dumps([configs, data, str(root)]))
+        if TAKEN not in errors[0]:
+            break
+    assert codes == [0, 0], errors
     assert "step 4/4" in errors[0], "the first process tells how it goes"
     assert "step 4/4" not in errors[1], "and no other"
     return root
@@ -167,41 +184,68 @@ def test_parts_of_a_batch_make_the_step_of_all_of_it(alone, name):
     assert sha256(alone(name, accumulate=2) / WEIGHTS) != sha256(alone(name) / WEIGHTS), "sums in another order"
 
 
-@pytest.mark.parametrize("name", ["unet", "gan", "ensemble"])
+@pytest.mark.parametrize("name", ["unet", "gan"])
 def test_activations_computed_again_give_the_same_bits(alone, name):
     found = alone(name, checkpoint_activations=True)
     assert sha256(found / WEIGHTS) == sha256(alone(name) / WEIGHTS)
 
 
-def children_of(pid):
-    """Return the processes that a process has started, first those started first."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended
-            continue
-        if int(fields[1]) == pid:
-            found.append(int(path.parent.name))
-    return sorted(found)
+# starts a training by the command, whose second process then waits in the third step, for whatever may happen to it
+STARTER = """
+import subprocess, sys
+from pathlib import Path
+from supercosm import cli, launching
+
+class Popen(subprocess.Popen):
+    def __init__(self, command, env, **more):
+        second = [sys.executable, "-c", waiting, *command[4:]] if env["RANK"] == "1" else command
+        super().__init__(second, env=env, **more)
+        Path(env["RANK"] + ".pid").write_text(str(self.pid))
+
+waiting, launching.subprocess.Popen = sys.argv.pop(1), Popen
+cli.main()
+"""
+WAITING = """
+import time
+from pathlib import Path
+from supercosm import cli
+from supercosm.families import Family
+
+follow = Family.on_train_batch_end
+
+def wait(self, *arguments):
+    follow(self, *arguments)
+    if self.global_step == 3:
+        Path("waiting").touch()
+        time.sleep(3000)
+
+Family.on_train_batch_end = wait
+cli.main()
+"""
 
 
 def test_the_command_starts_its_processes_and_ends_them_all_where_one_dies(boxes, tmp_path, together):
     """Killed after its first validation, the second process takes the first with it; the same command then goes on."""
     files = [f"--{role}={paths[0]}" for role, paths in zip(("training", "validation"), boxes.data, strict=True)]
-    command = [sys.executable, "-m", "supercosm.cli", "train", "model", *files, "--output", tmp_path / "model"]
+    command = ["train", "model", *files, "--output", tmp_path / "model"]
     command += ["--checkpoints", tmp_path / "checkpoints", "--hardware", '{"devices": 2}']
     command += ["--settings", settings("unet").model_dump_json()]
-    process = subprocess.Popen(command, env=variables(2), stderr=subprocess.PIPE, text=True, cwd=tmp_path)
-    while not (tmp_path / "checkpoints/history.csv").exists() and process.poll() is None:
-        time.sleep(0.01)
-    first, second = children_of(process.pid)
-    os.kill(second, signal.SIGKILL)
-    _, errors = process.communicate(timeout=300)
+    first_time = [sys.executable, "-c", STARTER, WAITING, *command]
+    process = subprocess.Popen(first_time, env=variables(2), stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    try:
+        while not (tmp_path / "waiting").exists() and process.poll() is None:
+            time.sleep(0.01)
+        first, second = (int((tmp_path / f"{rank}.pid").read_text()) for rank in (0, 1))
+        os.kill(second, signal.SIGKILL)
+        _, errors = process.communicate(timeout=LIMIT)
+    finally:
+        process.kill()
     assert process.returncode == 1, errors
     assert "process 2 of 2 was ended by SIGKILL, and the others with it; was there too little memory?" in errors
     assert "Traceback" not in errors
-    assert not Path(f"/proc/{first}").exists()
-    subprocess.run(command, env=variables(2), cwd=tmp_path, check=True, timeout=300)
+    with pytest.raises(ProcessLookupError):
+        os.kill(first, 0)
+    again = [sys.executable, "-m", "supercosm.cli", *command]
+    subprocess.run(again, env=variables(2), cwd=tmp_path, check=True, timeout=LIMIT)
     assert sha256(tmp_path / "model" / WEIGHTS) == sha256(together / "unet/model" / WEIGHTS)
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [".lock"]

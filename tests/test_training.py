@@ -37,7 +37,7 @@ CASES = {
 CHILD = """
 import json, os, signal, subprocess, sys
 from pathlib import Path
-from supercosm import cli, training
+from supercosm import cli, hardware_settings
 from supercosm.callbacks import WholeCheckpoints
 from supercosm.families import Family
 
@@ -68,7 +68,7 @@ follow = Family.on_train_batch_end
 if how == "ask":
     Family.on_train_batch_end = asking
 if how == "ask, with workers":
-    training.WORKERS, Family.on_train_batch_end = {"cpu": 2}, asking
+    hardware_settings.WORKERS, Family.on_train_batch_end = {"cpu": 2}, asking
 WholeCheckpoints.save_checkpoint = dying
 files = [f"--{role}={path}" for role, paths in zip(("training", "validation"), data) for path in paths]
 sys.argv = ["supercosm", "train", "model", *files, "--output", folder, "--checkpoints", checkpoints]
@@ -232,7 +232,7 @@ def test_an_interrupted_training_goes_on_when_asked_again(boxes, tmp_path, monke
 
 def test_a_resume_is_exact_when_other_processes_read_the_crops(boxes, tmp_path, monkeypatch, finished):
     """As on a GPU: they draw ahead, so the epoch must be known before the first batch is asked for."""
-    monkeypatch.setattr(training, "WORKERS", {"cpu": 2})
+    monkeypatch.setattr("supercosm.hardware_settings.WORKERS", {"cpu": 2})
     interrupt(settings("unet"), boxes, tmp_path, monkeypatch)
     folder = run(settings("unet"), boxes, tmp_path)
     assert sha256(folder / WEIGHTS) == sha256(finished("unet") / WEIGHTS)

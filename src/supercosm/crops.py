@@ -45,17 +45,17 @@ class Crops(Dataset):
         *,
         seed: int,
         augment: bool,
-        cache: float = Hardware().cache,
+        cache: Cache | None = None,
     ) -> None:
         """Prepare crops whose origins are multiples of `unit` high-resolution cells and of a low one.
 
-        cache: low-resolution fields kept from crop to crop, at most [GB]; all else is read for every crop.
+        cache: for low-resolution fields, kept from crop to crop, that may be shared; all else is read for every crop.
         """
         self.files, self.model, self.seed, self.augment = list(files), model, seed, augment
         self.factor = self.files[0].high // self.files[0].low
         self.unit = math.lcm(unit, self.factor)
         self.side = model.training.crop
-        self.cache = Cache(cache * GIGABYTE)
+        self.cache = Cache(Hardware().cache * GIGABYTE) if cache is None else cache
         self.environments = Environments(self.files, self.cache)
         self.units = [units(model, file) for file in self.files]
         check_files(self.files, model, self.side)
@@ -156,7 +156,7 @@ class Crops(Dataset):
 
     def _low_fields(self, which: int) -> np.ndarray:
         """Return the whole low-resolution field of a box, of which every up-sampled cell is a sum."""
-        return self.cache.get(("low", which), lambda: self._read_low(which))
+        return self.cache.get(("low", self.files[which].path), lambda: self._read_low(which))
 
     def _read_low(self, which: int) -> np.ndarray:
         file = self.files[which]

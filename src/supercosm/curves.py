@@ -15,11 +15,15 @@ K, R = r"$k$ [$h$/Mpc]", r"$r$ [Mpc/$h$]"
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure of a statistic: the curve made from its table, a title, and a sentence that says what to look for."""
+    """A figure of a statistic: the curve made from its table, a title, and a sentence that says what to look for.
+
+    foreign: that sentence for simulations of other codes, whose forces nobody knows; the same if None.
+    """
 
     title: str
     look: str
     curve: Callable[[QTable], Curve]
+    foreign: str | None = None
 
 
 def _multipoles(table: QTable) -> Curve:
@@ -182,11 +186,14 @@ SHOWN: Mapping[str, Mapping[str, Shown]] = {
             "the least massive haloes that a model still makes in the right number. Error bars and grey: Poisson. The "
             "dotted fits are of simulations with finer forces, so the truth lies below them where haloes are small.",
             _mass_function,
+            "the least massive haloes that a model still makes in the right number. Error bars and grey: Poisson. The "
+            "dotted fits are of other simulations; what counts is how near a model comes to the truth.",
         ),
         "profiles": Shown(
             "Profiles",
             "how compact haloes are; the force mesh of the truth softens them inside of its cell.",
             _profiles,
+            "how compact haloes are; the softened forces of the truth flatten their centres.",
         ),
         "bias": Shown("Bias", "whether haloes cluster as their mass demands.", _bias),
     },

@@ -53,8 +53,8 @@ class Epochs:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return {}
         torch.set_rng_state(state.pop("generator"))
-        if gpus := state.pop("generators"):
-            torch.cuda.set_rng_state_all(gpus)
+        if gpus := state.pop("generators"):  # of the GPU in use then; of all, in files of earlier versions
+            torch.cuda.set_rng_state(gpus[0])
         return state
 
     def keep(self, state: Callable[[], State], finished: bool) -> None:
@@ -65,7 +65,7 @@ class Epochs:
         if self.path is None:
             return
         if finished or asked_to_stop() or time.monotonic() - self._since > EVERY:
-            gpus = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+            gpus = [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else []
             random = {"generator": torch.get_rng_state(), "generators": gpus}
             tensors: dict[str, Tensor] = {}
             text = json.dumps(_emptied(state() | random, tensors))

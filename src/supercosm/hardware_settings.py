@@ -8,6 +8,9 @@ from pydantic import Field
 
 from supercosm.basic_settings import Settings
 
+WORKERS = {"cpu": 0, "cuda": 6}  # processes that read crops: on the CPU they would take time from the network
+PREFETCH = 2  # batches that each of them has ready
+
 
 class Hardware(Settings):
     """Processes, nodes and memory of a training."""
@@ -31,6 +34,10 @@ class Hardware(Settings):
     def world(self) -> int:
         """Processes that learn together."""
         return self.devices * self.nodes
+
+    def readers(self, device: str) -> int:
+        """Return how many processes read crops for each device, "cpu" or "cuda"; at 0 the training itself does."""
+        return WORKERS[device] if self.workers is None else self.workers
 
     def fault(self, batches: Iterable[tuple[str, int]]) -> str | None:
         """Say which of some batches (name, crops) cannot be shared evenly; None where all can."""

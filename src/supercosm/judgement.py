@@ -110,7 +110,7 @@ def _figure(
         shown = SHOWN[section][name]
         table_name = TABLES.get(name, name)
         table = _last(config, read_table(results / "evaluation" / f"{table_name}.ecsv"))
-        title, look = shown.title, shown.look
+        title, look = shown.title, (config.simulation.external and shown.foreign) or shown.look
         figure = statistic(table, shown.curve(table), order, nyquist)
     if "subsample" in table.meta:
         look += f" Measured with {table.meta['subsample']}."

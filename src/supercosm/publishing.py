@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from supercosm.caching import Cache
 from supercosm.callbacks import History
 from supercosm.crops import Crops
 from supercosm.families import Family
@@ -22,7 +23,7 @@ DESCRIBED_CROPS = 200  # crops whose environments stand on the card
 
 
 def publish(
-    family: Family, history: History, data: tuple[list[PairFile], list[PairFile]], folder: Path, name: str, cache: float
+    family: Family, history: History, data: tuple[list[PairFile], list[PairFile]], folder: Path, name: str, cache: Cache
 ) -> None:
     """Write the folder of a trained model; `data`: pair files of training and validation, `cache`: see `Crops`."""
     write_history(folder / "history.csv", history.rows)

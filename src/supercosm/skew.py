@@ -26,7 +26,7 @@ class Environments:
 
     def __init__(self, files: Sequence[PairFile], cache: Cache | None = None) -> None:
         """Classify boxes when they are asked for; `cache`: what keeps their classes, all of them if there is none."""
-        self.files, self.cache = list(files), cache or Cache(math.inf)
+        self.files, self.cache = list(files), Cache(math.inf) if cache is None else cache
 
     def shares(self, place: Place, side: int) -> np.ndarray:
         """Return the share of each class among the particles of a crop of `side` high-resolution cells, (4,)."""
@@ -38,7 +38,8 @@ class Environments:
         return np.bincount(inside.ravel(), minlength=len(CLASSES)) / inside.size
 
     def _of_box(self, which: int) -> np.ndarray:
-        return self.cache.get(("classes", which), lambda: _classes(self.files[which]))
+        file = self.files[which]
+        return self.cache.get(("classes", file.path), lambda: _classes(file))
 
 
 def _classes(file: PairFile) -> np.ndarray:

@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.plugins.environments import LightningEnvironment
 from torch.utils.data import DataLoader, Subset
 
+from supercosm.caching import GIGABYTE, Cache
 from supercosm.callbacks import History, StopWhenAsked, WholeCheckpoints
 from supercosm.config import AnyModel, Config, Hardware, Training
 from supercosm.crops import Crops, StepSampler, check_files
@@ -26,6 +27,7 @@ from supercosm.families import Family, build_family
 from supercosm.features import Features, Scales, measure_scales
 from supercosm.files import locked
 from supercosm.gathering import gathered
+from supercosm.hardware_settings import PREFETCH
 from supercosm.history import steps_done
 from supercosm.leftovers import discard_foreign, empty
 from supercosm.model import load_model
@@ -40,8 +42,6 @@ log = logging.getLogger("supercosm")
 
 SCALE_CROPS = 8  # crops that set the normalisation, for each output
 VALIDATION_CROPS = 4  # for each output
-WORKERS = {"cpu": 0, "cuda": 6}  # processes that read crops: on the CPU they would take time from the network
-PREFETCH = 4  # crops, in batches, that each of them has ready
 SCALE_STREAM, VALIDATION_STREAM = 2**30, 2**30 + 1  # crop seeds apart from those of training
 
 
@@ -76,10 +76,11 @@ def train(
             _warm_start(family, start)
         family.adopt(share, config.hardware.checkpoint_activations)
         history = History(settings, Path(checkpoints) / "history.csv")
-        _fit(family, history, files, Path(checkpoints), device, config.hardware)
+        kept = Cache(config.hardware.cache * GIGABYTE)
+        _fit(family, history, (*files, kept), Path(checkpoints), device, config.hardware)
 
         def finish() -> None:
-            publish(family, history, files, Path(folder), name, config.hardware.cache)
+            publish(family, history, files, Path(folder), name, kept)
             empty(checkpoints)
 
         share.lead(finish)
@@ -94,7 +95,7 @@ def _check(settings: AnyModel, training: list[PairFile], validation: list[PairFi
 def _fit(
     family: Family,
     history: History,
-    data: tuple[list[PairFile], list[PairFile]],
+    data: tuple[list[PairFile], list[PairFile], Cache],
     checkpoints: Path,
     device: torch.device,
     hardware: Hardware,
@@ -117,13 +118,18 @@ def _fit(
 
 
 def _loaders(
-    family: Family, data: tuple[list[PairFile], list[PairFile]], seen: int, device: torch.device, hardware: Hardware
+    family: Family,
+    data: tuple[list[PairFile], list[PairFile], Cache],
+    seen: int,
+    device: torch.device,
+    hardware: Hardware,
 ) -> tuple[DataLoader, DataLoader]:
     """Return the crops of training, this process's share of those from number `seen` on, and all of validation."""
     settings, training, share = family.settings, family.settings.training, family.share
-    crops = Crops(data[0], settings, settings.unit, seed=training.seed, augment=True, cache=hardware.cache)
-    held_out = Crops(data[1], settings, settings.unit, seed=VALIDATION_STREAM, augment=False, cache=hardware.cache)
-    workers = WORKERS[device.type] if hardware.workers is None else hardware.workers
+    *_, kept = data
+    crops = Crops(data[0], settings, settings.unit, seed=training.seed, augment=True, cache=kept)
+    held_out = Crops(data[1], settings, settings.unit, seed=VALIDATION_STREAM, augment=False, cache=kept)
+    workers = hardware.readers(device.type)
     loader = DataLoader(
         crops,
         training.batch // share.world,

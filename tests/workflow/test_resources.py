@@ -102,6 +102,19 @@ def test_trainings_ask_for_their_devices(tmp_path):
     assert "gres" not in planned(tmp_path, device="cpu", models=BATCHES, hardware={"nodes": 2})["train"]
 
 
+def test_processes_that_read_crops_are_given_their_memory(tmp_path):
+    """Each keeps the low fields of all boxes, or what it may, and two batches."""
+    runs = {"simulation": {"low": 64, "high": 128}, "superresolution": {"tile": 64}}
+
+    def memory(**hardware):
+        return planned(tmp_path, **runs, hardware=hardware)["train"]["mem_mb"]
+
+    alone, four, tight = memory(), memory(workers=4), memory(workers=4, cache=0.001)
+    fields = 25 * 64**3 * 3 / 1e6  # MB of two boxes of training and one of validation
+    assert four - alone > 4 * fields
+    assert four - tight == pytest.approx(5 * (fields - 1), abs=2)
+
+
 @pytest.mark.parametrize("key", ["groups", "set-threads"])
 def test_the_profile_names_rules_that_there_are(key):
     text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))

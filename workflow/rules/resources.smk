@@ -2,6 +2,8 @@
 # and 128³ particles, with room: about twice the memory, four times the time. Another attempt gets twice as much.
 from shutil import which
 
+from supercosm.hardware_settings import PREFETCH
+
 MILLIONS = CONFIG.simulation.high**3 / 1e6  # high-resolution particles
 LONGEST = 1440  # minutes for one attempt at what the next one goes on with: a training, or samples
 
@@ -138,12 +140,20 @@ def fitting_minutes(model, attempt):
 def fitting_memory(model, attempt):
     """Return the memory of a training on each node [MB]: fields of a box, and on the CPU what the network has computed.
 
-    A batch is shared by nodes; its parts come one after another. Every device has a process of its own.
+    A batch is shared by nodes; its parts come one after another. Every device has a process of its own, and others that
+    read crops: each of all these keeps low fields, at most those of all boxes.
     """
     training, hardware = model.training, CONFIG.hardware
     cells = training.batch * training.crop**model.dimensions / (hardware.nodes * hardware.accumulate)
     activations = 1.5e-4 * cells * model.network.channels if CONFIG.device != "cuda" else 0
-    return hardware.devices * box_memory(None, attempt) + more(activations, attempt)
+    workers = hardware.readers("cpu" if CONFIG.device == "cpu" else "cuda")
+    simulation, seeds = CONFIG.simulation, CONFIG.seeds
+    boxes = len(simulation.scale_factors) * len([*seeds.training, *seeds.validation])
+    kept = min(1e3 * hardware.cache, 25e-6 * simulation.low**3 * boxes)  # six numbers and a class a particle
+    crop = 60e-6 * (training.crop + 2) ** model.dimensions  # 15 numbers a cell
+    ready = workers * PREFETCH * crop * training.batch / hardware.world
+    own = box_memory(None, attempt) + (1 + workers) * kept + ready
+    return int(hardware.devices * own + more(activations, attempt))
 
 
 def training_minutes(wildcards, attempt):

@@ -49,6 +49,10 @@ class Family(lightning.LightningModule):
             if isinstance(module, MultiScale):
                 module.recompute = recompute
 
+    def on_train_epoch_start(self) -> None:
+        """Give all processes the weights of the first: processors that round otherwise may have led theirs apart."""
+        self.share.align(self)
+
     @property
     def trained(self) -> torch.nn.Module:
         """The weights that are kept: the moving average."""
