@@ -244,6 +244,7 @@ def test_a_setting_of_a_starting_model_reruns_those_that_start_from_it(finished,
 
 
 def test_other_hardware_reruns_nothing(finished, tmp_path):
+    """Nor do `devices` and `accumulate`, tried by hand: they do not divide the smoke run's batches of one crop."""
     more = tmp_path / "more.yaml"
     more.write_text("hardware: {cache: 0.5, workers: 1, checkpoint_activations: true}")
     assert planned(finished, overlays=[more]) == set()
