@@ -76,7 +76,7 @@ def test_neighbouring_jobs_and_steps_meet_at_ports_of_their_own():
 
 # starts two small processes in place of trainings, which run the code that is given for each
 PARENT = """
-import subprocess, sys
+import os, subprocess, sys
 from supercosm import launching
 from supercosm.hardware_settings import Hardware
 
@@ -85,7 +85,7 @@ codes = sys.argv[1:]
 def start(rank, *_):
     environment = {**launching.os.environ, launching.GUARDED: "1"}
     process = subprocess.Popen([sys.executable, "-c", codes[rank]], stdin=subprocess.PIPE, env=environment)
-    print("started", process.pid, flush=True)
+    os.write(1, f"started {process.pid}\\n".encode())  # a line at once: others print at the same time
     return process
 
 launching._start, launching.GRACE = start, 1.0
@@ -93,17 +93,28 @@ launching.launch(Hardware(devices=2), [])
 """
 PATIENT = "import time; time.sleep(300)"
 REQUESTED = """
-import signal, sys, time
+import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(75))
-print("ready", flush=True)
+os.write(1, b"ready\\n")
 time.sleep(300)
 """
-GUARDED = "from supercosm.launching import guard; guard(); print('ready', flush=True)\n" + PATIENT
+GUARDED = "import os; from supercosm.launching import guard; guard(); os.write(1, b'ready\\n')\n" + PATIENT
 
 
-def start(*codes):
-    command = [sys.executable, "-c", PARENT, *(textwrap.dedent(code) for code in codes)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@pytest.fixture
+def start():
+    """Return a function that starts processes which run such codes; whatever comes, they end with the test."""
+    started = []
+
+    def begin(*codes):
+        command = [sys.executable, "-c", PARENT, *(textwrap.dedent(code) for code in codes)]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        with process:  # closes its pipes
+            process.kill()
 
 
 def wait_for(process, lines):
@@ -150,7 +161,7 @@ def test_a_process_that_nobody_has_waited_for_is_gone():
         ((PATIENT, "import os; os.kill(os.getpid(), 9)"), 1, "process 2 of 2 was ended by SIGKILL, and the others"),
     ],
 )
-def test_processes_end_together_as_the_one_that_failed(codes, expected, sentence):
+def test_processes_end_together_as_the_one_that_failed(start, codes, expected, sentence):
     process = start(*codes)
     started = wait_for(process, 2)
     errors = process.communicate(timeout=120)[1]
@@ -176,7 +187,7 @@ def test_processes_share_the_threads_that_were_allowed_whatever_library_asks():
         assert subprocess.check_output(command, env=rest | variables, text=True).split() == ["4", "4", "4"]
 
 
-def test_a_request_to_stop_reaches_all_processes():
+def test_a_request_to_stop_reaches_all_processes(start):
     process = start(REQUESTED, REQUESTED)
     wait_for(process, 4)
     process.send_signal(signal.SIGTERM)
@@ -184,7 +195,7 @@ def test_a_request_to_stop_reaches_all_processes():
     assert process.returncode == 75
 
 
-def test_processes_that_do_not_listen_yet_end_with_the_one_that_started_them():
+def test_processes_that_do_not_listen_yet_end_with_the_one_that_started_them(start):
     process = start(PATIENT, PATIENT)
     started = wait_for(process, 2)
     process.send_signal(signal.SIGTERM)
@@ -193,7 +204,7 @@ def test_processes_that_do_not_listen_yet_end_with_the_one_that_started_them():
     assert all(gone(pid) for pid in started)
 
 
-def test_processes_do_not_outlive_the_one_that_started_them():
+def test_processes_do_not_outlive_the_one_that_started_them(start):
     process = start(GUARDED, GUARDED)
     started = wait_for(process, 4)
     process.kill()
