@@ -3,14 +3,17 @@
 import os
 import shutil
 import time
+from pathlib import Path
 
 import pytest
 import yaml
 from killing import command, run
 from soak import OVERLAY, RUN, soak
 
+from supercosm.config import load_config
 from supercosm.records.differences import difference
 
+ROOT = Path(__file__).parents[2]
 RULES = ["simulate", "train", "superresolve", "compare"]  # each is killed once, one of them in a forced rerun
 TARGET = f"{RUN}/comparisons/unet/4.ecsv"
 
@@ -24,6 +27,12 @@ def soaked(tmp_path_factory):
     content |= {"compression": {"coders": None}, "classification": {"tasks": None}}
     (folder / "short.yaml").write_text(yaml.safe_dump(content))
     return folder, soak(folder, 4, 1, [TARGET], RULES, folder / "short.yaml")
+
+
+def test_the_long_form_has_a_configuration_that_holds():
+    config = load_config([*(ROOT / "config" / f"{name}.yaml" for name in ("config", "smoke")), OVERLAY])
+    assert {model.family for model in config.models.values()} == {"unet", "flow_matching"}
+    assert set(config.classification.tasks["realism"].entries) == {"low", "flow"}
 
 
 def test_a_killed_workflow_ends_with_the_same_numbers(soaked):
