@@ -225,3 +225,14 @@ def test_damaged_tables_are_refused(tmp_path):
     path.write_bytes(path.read_bytes()[:60])
     with pytest.raises(DataError, match="no whole ECSV table"):
         read_table(path)
+
+
+@pytest.mark.parametrize("name", ["k", "modes", "density_P_cross", "displacement_P_reference"])
+def test_a_comparison_without_one_of_its_columns_is_named(truth, tmp_path, name):
+    output = tmp_path / "comparison.ecsv"
+    compare_files([save(tmp_path / "sample.hdf5", field(2))], truth, output, SETTINGS)
+    table = read_table(output)
+    table.remove_column(name)
+    write_table(output, table)
+    with pytest.raises(DataError, match=f"comparison.ecsv lacks the columns {name}; it is damaged"):
+        evaluate([output], tmp_path / "spectra.ecsv", tmp_path / "metrics.ecsv")

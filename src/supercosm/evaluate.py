@@ -70,9 +70,19 @@ METRICS: dict[str, Callable[[Curves], np.ndarray]] = {
 
 def evaluate(comparisons: Sequence[Path], output_spectra: Path, output_metrics: Path) -> None:
     """Combine the tables that the compare stage wrote and write the spectra and the metrics."""
-    spectra, metrics = combine([read_table(path) for path in comparisons])
+    spectra, metrics = combine([_read(path) for path in comparisons])
     write_table(output_spectra, spectra)
     write_table(output_metrics, metrics)
+
+
+def _read(path: Path) -> QTable:
+    """Read a comparison; raise DataError where a column is missing."""
+    table = read_table(path)
+    measured = [field for field in FIELDS if f"{field}_P" in table.colnames]
+    wanted = {"k", "sample", "modes", *(f"{field}_{name}" for field in measured for name in ("P_reference", "P_cross"))}
+    if lacking := wanted - set(table.colnames):
+        raise DataError(f"{path} lacks the columns {', '.join(sorted(lacking))}; it is damaged: compare again")
+    return table
 
 
 def combine(tables: Sequence[QTable]) -> tuple[QTable, QTable]:

@@ -38,8 +38,9 @@ def read_table(path: str | Path) -> QTable:
     try:
         with _littleh_known():
             table = QTable.read(path, format="ascii.ecsv")
-        if any(table[name].dtype.kind == "c" for name in table.colnames if hasattr(table[name], "dtype")):
-            raise ValueError("it holds complex numbers, which no table of this package does")
+        kinds = [table[name].dtype for name in table.colnames if hasattr(table[name], "dtype")]
+        if any(kind.kind == "c" or (kind.kind == "f" and kind.itemsize > 8) for kind in kinds):
+            raise ValueError("it holds complex or 128-bit numbers, which no table of this package does")
         return table
     except (InconsistentTableError, YAMLError, RecursionError, *UNREADABLE) as error:
         reason = " ".join(str(error).split())[:LONGEST]
