@@ -122,10 +122,9 @@ class SlabBox:
         return groups.result(self.scratch, self.snapshot, self.settings.linking_length, minimum)
 
     def _find(self, slabs: np.ndarray, tick) -> None:
-        todo = [slab for slab in slabs if not self.scratch.has(*groups.share_names(slab))]
         if self.scratch.has(groups.RESULT):
             return
-        if todo:
+        if not all(self.scratch.has(*groups.share_names(slab)) for slab in slabs):
             self.sort_particles(slabs)
         for slab in slabs:
             groups.find_share(self.scratch, self.layout, slab, self.settings.halo_particles, tick)
