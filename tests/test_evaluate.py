@@ -236,3 +236,24 @@ def test_a_comparison_without_one_of_its_columns_is_named(truth, tmp_path, name)
     write_table(output, table)
     with pytest.raises(DataError, match=f"comparison.ecsv lacks the columns {name}; it is damaged"):
         evaluate([output], tmp_path / "spectra.ecsv", tmp_path / "metrics.ecsv")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("box_size", "wide"),
+        ("k_Nyquist_low", float("nan")),
+        ("k_Nyquist_high", -1.0),
+        ("scale_factor", [1.0]),
+        ("dimensions", "three"),
+        ("entry", ["a", "b"]),
+    ],
+)
+def test_a_header_that_holds_no_number_is_named(truth, tmp_path, key, value):
+    table = compare([save(tmp_path / "sample.hdf5", field(2))], truth, SETTINGS, "truth", 2)
+    table.meta[key] = value
+    with pytest.raises(DataError, match=f"damaged: {key} = "):
+        combine([table])
+    del table.meta[key]
+    with pytest.raises(DataError, match=f"lacks {key} in its header"):
+        combine([table])

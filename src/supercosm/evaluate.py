@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from supercosm.statistics.power import correlation
 from supercosm.tables import DENSITY_POWER, DISPLACEMENT_POWER, WAVE_NUMBER, read_table, write_table
 
 FIELDS = {"density": DENSITY_POWER, "displacement": DISPLACEMENT_POWER}
+NUMBERS = ("scale_factor", "box_size", "k_Nyquist_low", "k_Nyquist_high")  # of a header, positive
 
 
 @dataclass(frozen=True)
@@ -110,13 +112,7 @@ def _by_entry(tables: Sequence[QTable]) -> dict[str, list[QTable]]:
         raise DataError("there is nothing to evaluate: give the tables that the compare stage wrote")
     groups: dict[str, list[QTable]] = {}
     for table in tables:
-        lacking = [key for key in ("entry", "seed", "box_size", "k_Nyquist_low") if table.meta.get(key) is None]
-        if lacking:
-            raise DataError(
-                f"a table of entry '{table.meta.get('entry', '?')}' lacks {', '.join(lacking)} in its "
-                "header: compare "
-                "snapshots written by the superresolve stage, whose provenance holds them"
-            )
+        _check_header(table.meta)
         group = groups.setdefault(table.meta["entry"], [])
         if any(other.meta["seed"] == table.meta["seed"] for other in group):
             raise DataError(f"entry '{table.meta['entry']}' comes twice with seed {table.meta['seed']}; give each once")
@@ -126,6 +122,25 @@ def _by_entry(tables: Sequence[QTable]) -> dict[str, list[QTable]]:
         if len(values) > 1:
             raise DataError(f"the tables differ in {key}: {values}; evaluate runs of one configuration together")
     return groups
+
+
+def _check_header(header: dict[str, Any]) -> None:
+    """Raise DataError where something that tables are grouped and scaled by is missing, or is no number."""
+    entry = str(header.get("entry", "?"))[:40]
+    if lacking := [key for key in ("entry", "seed", "dimensions", *NUMBERS) if header.get(key) is None]:
+        raise DataError(
+            f"a table of entry '{entry}' lacks {', '.join(lacking)} in its header: compare snapshots written by the "
+            "superresolve stage, whose provenance holds them"
+        )
+    wrong = {key: header[key] for key in NUMBERS if not _positive(header[key])}
+    wrong |= {key: header[key] for key, kind in (("entry", str), ("dimensions", int)) if type(header[key]) is not kind}
+    if wrong:
+        told = ", ".join(f"{key} = {str(value)[:40]!r}" for key, value in wrong.items())
+        raise DataError(f"the header of a compared table is damaged: {told} is impossible; compare again")
+
+
+def _positive(value: object) -> bool:
+    return isinstance(value, int | float) and 0 < value < math.inf
 
 
 def _curves(entry: str, group: Sequence[QTable], field: str) -> Curves | None:

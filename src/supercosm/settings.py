@@ -119,7 +119,7 @@ class Superresolution(Settings):
     """How trained models are applied to the test boxes."""
 
     tile: int = Field(16, ge=1, description="tile side [low-resolution cells]; memory grows with its cube")
-    samples: int = Field(8, ge=1, description="samples drawn per box from every stochastic model")
+    samples: int = Field(8, ge=1, le=1000, description="samples drawn per box from every stochastic model")
     seed: int = Field(1000, ge=0, description="seed of the first sample; the next ones count up")
     consistency: float | None = Field(
         None,
@@ -131,6 +131,7 @@ class Superresolution(Settings):
     files: int = Field(
         1,
         ge=1,
+        le=10_000,
         description="slabs, each a job of its own, that a box of particles is made in; models of several passes, of "
         "densities, and all with consistency make it in one job nevertheless",
     )
@@ -175,6 +176,7 @@ class Statistics(Settings):
     slabs: int = Field(
         1,
         ge=1,
+        le=10_000,
         description="slabs in which a box larger than memory is measured, each a job; with more than 1 there are the "
         "spectrum, moments, distribution and haloes alone",
     )
@@ -199,7 +201,10 @@ class Audit(Settings):
         [3, 5, 8], description="N-body steps of cheap high-resolution runs that models have to beat"
     )
     universes: int = Field(
-        2, ge=0, description="high-resolution runs per test box with other small-scale modes: the physical diversity"
+        2,
+        ge=0,
+        le=1000,
+        description="high-resolution runs per test box with other small-scale modes: the physical diversity",
     )
     shifts: list[dict[Literal["Omega_m", "Omega_b", "h", "n_s", "sigma8"], float]] = Field(
         [{"sigma8": -0.1}, {"sigma8": 0.1}, {"Omega_m": -0.05}, {"Omega_m": 0.05}],

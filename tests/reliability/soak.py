@@ -127,20 +127,23 @@ class Soak:
     def finish(self) -> Comparison:
         """Let the run end; compare it with the undisturbed one.
 
-        Runs, pairs and the like, which a killed rerun has deleted, are made again when they are asked for.
+        Runs, pairs and the like, which a killed rerun has deleted, are made again when they are asked for. Temporary
+        files stay where Snakemake was killed between making and deleting them, and go when it is told so.
         """
         self.start(*self.targets)
         self.start(*self.targets, "-n")
         if "Nothing to be done" not in (self.folder / f"{self.starts}.log").read_text():
             sys.exit(f"soak: the finished run has something to do, see {self.folder / f'{self.starts}.log'}")
         outputs = [output for job in self.jobs for output in job.outputs]
-        absent = [output for output in outputs if not (self.folder / "disturbed" / output).exists()]
+        kept = [output for output in outputs if (self.folder / "undisturbed" / output).exists()]
+        absent = [output for output in kept if not (self.folder / "disturbed" / output).exists()]
         wrong = [output for output in absent if not output.startswith(tuple(f"{RUN}/{part}/" for part in NEEDED))]
         if wrong:
             sys.exit(f"soak: the finished run lacks {', '.join(wrong)}")
         if absent:
             print(f"made again by name: {', '.join(absent)}")
             self.start(*absent)
+        self.start(*self.targets, "--delete-temp-output")
         return compare_runs(self.folder / "undisturbed" / RUN, self.folder / "disturbed" / RUN, 0.0)
 
     def faults(self, comparison: Comparison) -> list[str]:
