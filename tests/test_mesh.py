@@ -69,6 +69,16 @@ def test_both_painters_agree():
     torch.testing.assert_close(compiled, plain, atol=1e-4, rtol=0)
 
 
+def test_painting_by_whole_numbers_knows_no_order():
+    """GPUs add in any order: float32 sums differ then in their last digits, as the first assertion shows."""
+    positions = random_particles(20_000)
+    shuffled = positions[torch.randperm(len(positions), generator=torch.Generator().manual_seed(3))]
+    index, weight = next(mesh.corners(positions * (16 / BOX) - 0.5, 16))
+    other = next(mesh.corners(shuffled * (16 / BOX) - 0.5, 16))
+    assert not torch.equal(*(torch.zeros(16**3).index_add_(0, *some) for some in ((index, weight), other)))
+    assert torch.equal(mesh._paint_torch(positions, BOX, 16), mesh._paint_torch(shuffled, BOX, 16))
+
+
 def test_both_kicks_agree():
     positions, potential = random_particles(3000), smooth_field(16)
     start = torch.randn(3000, 3, generator=torch.Generator().manual_seed(1))

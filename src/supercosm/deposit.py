@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from supercosm.mesh import corners
+from supercosm.mesh import add_up, corners
 
 
 def paint_crop(displacement: Tensor) -> Tensor:
@@ -29,13 +29,22 @@ def _with_torch(displacement: Tensor) -> Tensor:
     axis = torch.arange(n, device=displacement.device, dtype=displacement.dtype)
     points = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"))
     moved = (displacement + points).reshape(b, 3, -1).transpose(1, 2)
-    meshes = []
-    for crop in moved:
-        mesh = torch.zeros(n**3, device=displacement.device, dtype=displacement.dtype)
-        for index, weight in corners(crop, n):
-            mesh = mesh.index_add(0, index, weight)
-        meshes.append(mesh.view(1, n, n, n))
-    return torch.stack(meshes)
+    return torch.stack([_AddUp.apply(*map(torch.stack, zip(*corners(crop, n), strict=True)), n) for crop in moved])
+
+
+class _AddUp(torch.autograd.Function):
+    """Sums of whole numbers, which do not depend on the order in which a GPU adds, and their adjoint, a look-up."""
+
+    @staticmethod
+    def forward(ctx: torch.autograd.function.FunctionCtx, index: Tensor, weight: Tensor, n: int) -> Tensor:
+        ctx.save_for_backward(index)
+        return add_up(zip(index, weight, strict=True), n)[None]
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: torch.autograd.function.FunctionCtx, slope: Tensor) -> tuple[None, Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return None, slope.reshape(-1)[index], None
 
 
 class _OnCpu(torch.autograd.Function):

@@ -2,17 +2,20 @@
 
 Positions are comoving Mpc/h; cell i of a mesh of n cells in a box L spans [i, i+1) L/n and has its centre
 at (i + 1/2) L/n. On the CPU painting and readout run in numba over a fixed number of particle blocks, so
-the result is bit for bit the same on any number of threads; on CUDA they are torch operations.
+the result is bit for bit the same on any number of threads; on CUDA they are torch operations, and masses are added
+up as whole numbers, whose sum does not depend on an order that no GPU keeps.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numba
 import numpy as np
 import torch
 
+UNIT = 2.0**32  # mass of one particle as a whole number: float32 weights above 2⁻⁹ keep all their digits
 BLOCKS = 4  # painted separately and added in order: a constant, so that sums never depend on the thread count
 
 
@@ -76,10 +79,20 @@ def paint_mass(positions: torch.Tensor, box_size: float, cells: int, mass: float
 
 
 def _paint_torch(positions: torch.Tensor, box_size: float, cells: int) -> torch.Tensor:
-    mesh = torch.zeros(cells**3, dtype=positions.dtype, device=positions.device)
-    for index, weight in corners(positions * (cells / box_size) - 0.5, cells):
-        mesh.index_add_(0, index, weight)
-    return mesh.view(cells, cells, cells)
+    return add_up(corners(positions * (cells / box_size) - 0.5, cells), cells)
+
+
+def add_up(shares: Iterable[tuple[torch.Tensor, torch.Tensor]], cells: int) -> torch.Tensor:
+    """Add weights (N,) to the cells of flat index (N,): (cells,)*3, the same bits in any order of the particles.
+
+    shares: index and weight, for every cell that a particle touches. Sums are exact, in units of 2⁻³², up to 2³¹
+    particles in one cell.
+    """
+    mesh = None
+    for index, weight in shares:
+        mesh = torch.zeros(cells**3, dtype=torch.int64, device=index.device) if mesh is None else mesh
+        mesh.index_add_(0, index, (weight * UNIT).round().long())
+    return (mesh.to(weight.dtype) / UNIT).view(cells, cells, cells)
 
 
 def corners(u: torch.Tensor, cells: int):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from supercosm.errors import DataError
-from supercosm.mesh import BLOCKS
+from supercosm.mesh import BLOCKS, add_up
 from supercosm.statistics.power import transform
 
 ORDERS = {"ngp": 1, "cic": 2, "tsc": 3, "pcs": 4}  # nearest cell, cloud in cell, triangle, piecewise cubic
@@ -202,18 +202,19 @@ def _paint_planes(
 
 
 def _paint_torch(points: torch.Tensor, box_size: float, assignment: Assignment, shift: float) -> torch.Tensor:
-    """Do the same on any device: one pass of index_add_ for each cell a particle touches."""
+    """Do the same on any device, whose order of additions does not matter: masses are added as whole numbers."""
     n, order = assignment.cells, assignment.order
     u = points * (n / box_size) + shift
     lower = torch.floor(u) if order % 2 else torch.floor(u - 0.5)
     weights = _shares(u - lower - 0.5, order)
     first = lower.long() - (order - 1) // 2
-    flat = torch.zeros(n**3, dtype=points.dtype, device=points.device)
-    for corner in np.ndindex(order, order, order):
+
+    def share(corner: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
         i, j, k = ((first[:, axis] + m) % n for axis, m in enumerate(corner))
-        share = weights[corner[0]][:, 0] * weights[corner[1]][:, 1] * weights[corner[2]][:, 2]
-        flat.index_add_(0, (i * n + j) * n + k, share)
-    return flat.view(n, n, n)
+        x, y, z = (weights[m][:, axis] for axis, m in enumerate(corner))
+        return (i * n + j) * n + k, x * y * z
+
+    return add_up((share(corner) for corner in np.ndindex(order, order, order)), n)
 
 
 def _shares(d: torch.Tensor, order: int) -> list[torch.Tensor]:
