@@ -36,7 +36,9 @@ def test_slabs_are_made_by_jobs_and_joined(tmp_path):
     shutil.copytree(ROOT / "config", tmp_path / "config")
     more = overlay(tmp_path, **TINY, superresolution={"tile": 8, "files": 2})
     printed = snakemake(tmp_path, BOX / "1.hdf5", "--notemp", overlays=more)
-    assert jobs(printed) == {"simulate": 1, "superresolve_part": 2, "join_parts": 1}
+    assert jobs(printed) == {"simulate": 1, "superresolve_first": 1, "superresolve_part": 1, "join_parts": 1}
+    (modes,) = (tmp_path / BOX / "parts/1.modes").glob("small-scales-*")
+    assert modes.stat().st_size == 3 * 32 * 32 * 17 * 8  # one file of them, whoever needs it
     found = particles(tmp_path / BOX / "1.hdf5")
     (cost,) = read_costs(tmp_path / COST)
     parts = [read_costs(tmp_path / BOX / f"parts/1.{part}.json")[0] for part in range(2)]
@@ -45,7 +47,7 @@ def test_slabs_are_made_by_jobs_and_joined(tmp_path):
     (tmp_path / BOX / "parts/1.1.hdf5").unlink()  # a lost job
     printed = snakemake(tmp_path, BOX / "1.hdf5", "--forcerun", "join_parts", overlays=more)
     assert jobs(printed) == {"superresolve_part": 1, "join_parts": 1}
-    assert not list((tmp_path / BOX / "parts").glob("*.hdf5"))  # they are temporary
+    assert not list((tmp_path / BOX / "parts").glob("*"))  # they are temporary
     again = particles(tmp_path / BOX / "1.hdf5")
 
     (tmp_path / BOX / "1.hdf5").unlink()

@@ -221,6 +221,15 @@ def part_prefix(wildcards):
     return f"{RESULTS}/superresolved/{wildcards.entry}/{wildcards.seed}/parts/{wildcards.sample}"
 
 
+def part_number(wildcards):
+    return getattr(wildcards, "part", 0)
+
+
+def shared_modes(wildcards):
+    """Return the folder in which the small-scale modes of one sample lie until all of its slabs are made."""
+    return f"{part_prefix(wildcards)}.modes"
+
+
 def sample_seed(wildcards):
     return CONFIG.superresolution.seed + int(wildcards.sample) - 1
 

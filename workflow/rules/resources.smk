@@ -85,14 +85,18 @@ def sampling_minutes(wildcards, attempt):
 
 
 def part_minutes(wildcards, attempt):
-    """Return the run-time limit of one slab of one sample [min]: its share with halos, and the modes of the box.
+    """Return the run-time limit of one slab of one sample [min]: its share of the box, with halos.
 
     No attempt goes on with what another has begun, so there is no upper limit.
     """
     model = CONFIG.models.get(ENTRIES[wildcards.entry].model)
     work = relative_cost(model) if model else 1
-    share = 0.6 * work / CONFIG.superresolution.files
-    return more(10 + (0.03 + share) * MILLIONS, attempt)
+    return more(10 + 0.6 * work / CONFIG.superresolution.files * MILLIONS, attempt)
+
+
+def first_minutes(wildcards, attempt):
+    """Return the same of the first slab, which makes the small-scale modes of the box, too."""
+    return part_minutes(wildcards, attempt) + more(0.03 * MILLIONS, attempt)
 
 
 def part_memory(wildcards, attempt):

@@ -44,11 +44,48 @@ use rule superresolve as sample with:
         entry=one_of(name for name, entry in WHOLE.items() if entry.phases == "drawn"),
 
 
-rule superresolve_part:
-    """Make one slab of one sample of a box; a slab that is lost is made again by itself."""
+rule superresolve_first:
+    """Make the first slab of one sample of a box, and leave the small-scale modes of the box for the others."""
     input:
         snapshot=low_snapshot,
         model=model_of,
+    output:
+        part=temp("<results>/superresolved/{entry}/{seed}/parts/{sample}.0.hdf5"),
+        cost=temp("<results>/superresolved/{entry}/{seed}/parts/{sample}.0.json"),
+        modes=temp(directory("<results>/superresolved/{entry}/{seed}/parts/{sample}.modes")),
+    log:
+        "<results>/logs/superresolve_first/{entry}/{seed}/{sample}.log",
+    benchmark:
+        "<results>/benchmarks/superresolve_first/{entry}/{seed}/{sample}.tsv"
+    wildcard_constraints:
+        entry=one_of(SPLIT),
+        sample=r"\d+",
+    threads: 2
+    resources:
+        gpu=gpus_of_entry,
+        mem_mb=part_memory,
+        runtime=first_minutes,
+    params:
+        source=source_of,
+        phases=phases_of,
+        output=part_prefix,
+        modes=shared_modes,
+        files=CONFIG.superresolution.files,
+        part=part_number,
+        seed=sample_seed,
+        settings=settings("superresolve"),
+    shell:
+        "mkdir -p {params.modes:q} && "
+        "supercosm superresolve {input.snapshot:q} --model {params.source:q} --phases {params.phases}"
+        " --output {params.output:q} --files {params.files} --part {params.part} --seed {params.seed}"
+        " --scratch {params.modes:q} --cost {output.cost:q} --settings {params.settings:q} > {log:q} 2>&1"
+
+
+use rule superresolve_first as superresolve_part with:
+    input:
+        snapshot=low_snapshot,
+        model=model_of,
+        modes="<results>/superresolved/{entry}/{seed}/parts/{sample}.modes",
     output:
         part=temp("<results>/superresolved/{entry}/{seed}/parts/{sample}.{part}.hdf5"),
         cost=temp("<results>/superresolved/{entry}/{seed}/parts/{sample}.{part}.json"),
@@ -59,23 +96,12 @@ rule superresolve_part:
     wildcard_constraints:
         entry=one_of(SPLIT),
         sample=r"\d+",
-        part=r"\d+",
-    threads: 2
+        part=r"[1-9]\d*",
+    priority: 1  # modes take space until the last slab is there
     resources:
         gpu=gpus_of_entry,
         mem_mb=part_memory,
         runtime=part_minutes,
-    params:
-        source=source_of,
-        phases=phases_of,
-        output=part_prefix,
-        files=CONFIG.superresolution.files,
-        seed=sample_seed,
-        settings=settings("superresolve"),
-    shell:
-        "supercosm superresolve {input.snapshot:q} --model {params.source:q} --phases {params.phases}"
-        " --output {params.output:q} --files {params.files} --part {wildcards.part} --seed {params.seed}"
-        " --cost {output.cost:q} --settings {params.settings:q} > {log:q} 2>&1"
 
 
 rule join_parts:
