@@ -1,7 +1,7 @@
 """Fixtures that several test modules share."""
 
 import pytest
-from learning import boxes, high, low  # noqa: F401 - fixtures
+from learning import boxes, high, low, models  # noqa: F401 - fixtures
 from simulations import tiny_config, tiny_simulations  # noqa: F401 - fixtures
 from synthetic_results import configuration, make_results
 

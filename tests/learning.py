@@ -90,6 +90,15 @@ def high(boxes):
     return read_snapshot(boxes.snapshot(TEST_SEED, "high"))
 
 
+@pytest.fixture(scope="module")
+def models(boxes, request, tmp_path_factory):
+    """Folder of models with random weights, one for each of the settings that the test module calls MODELS."""
+    root = tmp_path_factory.mktemp("models")
+    for name, settings in request.module.MODELS.items():
+        random_model(boxes, root / name, **settings)
+    return root
+
+
 def crops_of(boxes, settings, seed=TRAINING_SEED, count=2):
     """Return a batch of crops, not turned."""
     crops = Crops([PairFile(boxes.pairs(seed))], settings, 4, seed=0, augment=False)

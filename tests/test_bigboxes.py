@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from learning import TEST_SEED, random_model
+from learning import TEST_SEED
 from typer.testing import CliRunner
 
 from supercosm import rows
@@ -56,15 +56,6 @@ Sampler._apply = dying
 options = Options(seed=7, tile=8, device="cpu")
 superresolve_slabs(Path(snapshot), Path(output), [Path(model)], options, Cut(2))
 """
-
-
-@pytest.fixture(scope="module")
-def models(boxes, tmp_path_factory):
-    """Return folders of models with random weights."""
-    root = tmp_path_factory.mktemp("models")
-    for name, settings in MODELS.items():
-        random_model(boxes, root / name, **settings)
-    return root
 
 
 @pytest.fixture(scope="module")

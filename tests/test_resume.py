@@ -10,7 +10,7 @@ import sys
 
 import pytest
 import torch
-from learning import TEST_SEED, random_model
+from learning import TEST_SEED
 
 from supercosm import cli
 from supercosm.choices import Options
@@ -53,15 +53,6 @@ outputs = [root / "1.hdf5", root / "2.hdf5"]
 options = Options(seed=7, tile=8, device="cpu")
 superresolve_file(Path(snapshot), outputs, Path(model), options, checkpoints=root / "checkpoints")
 """
-
-
-@pytest.fixture(scope="module")
-def models(boxes, tmp_path_factory):
-    """Return folders of models with random weights."""
-    root = tmp_path_factory.mktemp("models")
-    for name, settings in MODELS.items():
-        random_model(boxes, root / name, **settings)
-    return root
 
 
 @pytest.fixture

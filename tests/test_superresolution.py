@@ -46,15 +46,6 @@ MODELS = {
 
 
 @pytest.fixture(scope="module")
-def models(boxes, tmp_path_factory):
-    """Return folders of models with random weights."""
-    root = tmp_path_factory.mktemp("models")
-    for name, settings in MODELS.items():
-        random_model(boxes, root / name, **settings)
-    return root
-
-
-@pytest.fixture(scope="module")
 def trained(boxes, tmp_path_factory):
     """Return the folder of a model that has learnt a little; it is told the small-scale initial modes."""
     root = tmp_path_factory.mktemp("trained")
