@@ -210,7 +210,10 @@ def test_the_control_of_other_seeds_needs_two():
     [
         ({}, "classification.tasks.x lacks its kind; add one, like kind: realism"),
         ({"side": 32}, "classification.tasks.x lacks its kind; add one, like kind: realism"),
-        ({"kind": "x"}, "expected tags: 'realism', 'cosmology', 'environment' (given: 'x')"),
+        (
+            {"kind": "x"},
+            "classification.tasks.x.kind = 'x' is unknown; there are 'realism', 'cosmology', 'environment'",
+        ),
         ({"kind": "realism", "sides": 3}, "configuration key 'classification.tasks.x.sides'; did you mean 'side'?"),
         ({"kind": "realism", "fit": {"epoch": 3}}, "key 'classification.tasks.x.fit.epoch'; did you mean 'epochs'?"),
         ({"kind": "cosmology", "skew": 1.5}, "classification.tasks.x.skew: Input should be less than 1 (given: 1.5)"),

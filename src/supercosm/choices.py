@@ -52,7 +52,10 @@ def choose_phases(snapshot: Snapshot, model: Model | Baseline, options: Options)
     white = not baseline and model.card.settings.needs_white
     if not needed:
         if asked == "known" or (asked == "drawn" and not white):
-            raise ConfigurationError(f"phases: {asked} was asked for, but this model takes no small-scale modes")
+            what = f"the baseline '{model.name}'" if baseline else "this model"
+            raise ConfigurationError(
+                f"phases: {asked} was asked for, but {what} takes no small-scale modes; leave out --phases"
+            )
         if asked == "none" and white:
             raise ConfigurationError("this model draws white noise for every sample: choose phases: drawn")
         return None
@@ -91,7 +94,9 @@ def choose_tile(low: int, model: Model | Baseline, options: Options) -> tuple[in
         fitting = [t for t in range(max(TILE, halo), low) if low % t == 0 and t % step == 0]
         tile = min(fitting, default=low)
     if tile < 1 or low % tile:
-        raise ConfigurationError(f"tile = {tile} does not divide the snapshot's {low} cells per side; choose a divisor")
+        raise ConfigurationError(
+            f"tile = {tile} does not divide the snapshot's {low} cells per side; possible are {_divisors(low)}"
+        )
     volume = settings is not None and settings.dimensions == 3
     fault = settings.tile_fault(tile, low, model.card.factor) if volume else None
     if fault:
@@ -112,7 +117,9 @@ def choose_shape(low: int, model: Model | Baseline, options: Options, files: int
     halo = 0 if settings is None else settings.tiling(factor)[1]
     fault = None if settings is None else settings.slab_fault(files, low, factor)
     if fault is None and low % files:
-        fault = f"files = {files} does not divide the {low} low-resolution cells per side; choose a divisor"
+        fault = (
+            f"files = {files} does not divide the {low} low-resolution cells per side; possible are {_divisors(low)}"
+        )
     if fault:
         raise ConfigurationError(fault)
 
@@ -130,3 +137,7 @@ def choose_shape(low: int, model: Model | Baseline, options: Options, files: int
     if options.tile is not None:
         sides, depths = [options.tile], [max((d for d in depths if d <= options.tile), default=depths[0])]
     return min(((depth, side) for depth in depths for side in sides), key=waste)
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(size) for size in range(1, number + 1) if number % size == 0)

@@ -11,7 +11,9 @@ from supercosm.config import load_config
 from supercosm.options import Checkpoints, Files, Json
 from supercosm.threads import two_threads_at_least
 
-Boxes = Annotated[list[str] | None, typer.Option(metavar="CLASS=FILE", help="Snapshot or density field; repeat.")]
+Boxes = Annotated[
+    list[str] | None, typer.Option(metavar="CLASS=FILE", help="Class and snapshot or density field; repeat.")
+]
 
 
 def classify(

@@ -186,7 +186,8 @@ class Config(Settings):
             return
         first = self.models.get(start)
         if not isinstance(first, Unet):
-            raise ValueError(f"models.{name}.start = '{start}' must name a model of family unet")
+            unets = ", ".join(other for other, settings in self.models.items() if isinstance(settings, Unet)) or "none"
+            raise ValueError(f"models.{name}.start = '{start}' must name a model of family unet (there: {unets})")
         if (first.network, first.fields, first.dimensions, first.sees_initial) != (
             model.network,
             model.fields,

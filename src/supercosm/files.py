@@ -37,10 +37,10 @@ def whole(path: str | Path) -> Iterator[Path]:
     were killed are removed by the next one.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
     if path.exists() and not path.is_file():  # whose place a file would take: root might replace /dev/null
         what = "a folder" if path.is_dir() else "a device"
         raise DataError(f"{path} is {what}; name a file to write instead")
+    part = path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path)

@@ -19,7 +19,9 @@ def measure(
     slabs: Annotated[int | None, typer.Option(min=1, help="Slabs that a box larger than memory is cut into.")] = None,
     slab: Annotated[int | None, typer.Option(help="Do the share of this slab alone, from 0 on; others gather.")] = None,
     sort: Annotated[bool, typer.Option("--sort", help="Sort the particles into slabs on disk, and no more.")] = False,
-    scratch: Annotated[Path | None, typer.Option(help="Folder for what is on disk meanwhile; else OUTPUT.")] = None,
+    scratch: Annotated[
+        Path | None, typer.Option(help="With --slabs: folder for sorted particles; else in OUTPUT.")
+    ] = None,
     config: Files = None,
     settings: Json = None,
 ) -> None:

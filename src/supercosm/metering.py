@@ -91,9 +91,9 @@ def read_costs(path: str | Path) -> Sequence[Cost]:
     try:
         found = [cost_from(entry) for entry in read_json(path)]
     except OSError:
-        raise DataError(f"there is no cost file {path}; run that stage again with --cost {path.name}") from None
+        raise DataError(f"there is no cost file {path}; run that stage again with --cost {path}") from None
     except (ValueError, TypeError) as error:
-        raise DataError(f"{path} is no cost file ({error}); run that stage again with --cost {path.name}") from error
+        raise DataError(f"{path} is no cost file ({error}); run that stage again with --cost {path}") from error
     if None in found:
-        raise DataError(f"{path} is no cost file: an entry lacks times; run that stage again with --cost {path.name}")
+        raise DataError(f"{path} is no cost file: an entry lacks times; run that stage again with --cost {path}")
     return found

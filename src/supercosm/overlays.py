@@ -45,7 +45,9 @@ def read_json(text: str, option: str = "--settings") -> dict[str, Any]:
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
-        raise ConfigurationError(f"{option} is not valid JSON: {error}") from error
+        raise ConfigurationError(
+            f'{option} is not valid JSON ({error}); give, for example, \'{{"simulation": {{"low": 16}}}}\''
+        ) from error
     if not isinstance(content, dict):
         raise ConfigurationError(f"{option} must be a JSON mapping, not {type(content).__name__}")
     return content

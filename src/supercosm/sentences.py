@@ -13,17 +13,22 @@ SHOWN = Repr()  # of values that are long, or that aliases of YAML make endless
 SHOWN.maxlevel, SHOWN.maxlist, SHOWN.maxdict, SHOWN.maxstring, SHOWN.maxlong, SHOWN.maxother = 2, 20, 20, 200, 80, 200
 
 
-def sentence(error: Mapping[str, Any], schema: Callable[[], Mapping[str, Any]]) -> str:
+def sentence(error: Mapping[str, Any], schema: Callable[[], Mapping[str, Any]], keys: str = "configuration key") -> str:
     """Say what is wrong with a configuration; schema() is asked for the keys there are, to suggest one."""
     location = _without_tags(error["loc"])
-    where = ".".join(str(part) for part in location)
+    where = ".".join(str(part) for part in location if part != "[key]")
     named = bool(location) and (location[0] == "models" or tuple(location[:2]) in KINDS)
     if error["type"] == "extra_forbidden":
-        return f"unknown configuration key '{where}'{_suggestion(error['loc'], schema())}"
+        return f"unknown {keys} '{where}'{_suggestion(error['loc'], schema())}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
     if error["type"] == "union_tag_not_found":
         if location[0] == "models":
-            return f"{where} lacks its family; add one, like family: unet"
+            return f"{where} lacks its family; add one, like family: unet, or name what this overlays before it"
         return f"{where} lacks its kind; add one, like kind: {KINDS[tuple(location[:2])]}"
+    if error["type"] == "union_tag_invalid":
+        key, tag, tags = (str(error["ctx"][name]) for name in ("discriminator", "tag", "expected_tags"))
+        return f"{where}.{key.strip(chr(39))} = {SHOWN.repr(tag)} is unknown; there are {tags}"
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "value_error":
         return f"{where}: {message}" if named else message

@@ -60,7 +60,7 @@ class Simulation(Settings):
 
     box_size: float = Field(100.0, gt=0, description="side of the periodic box [Mpc/h]")
     low: int = Field(32, ge=4, description="particles per side, low resolution")
-    high: int = Field(128, ge=16, description="particles per side, high resolution: a multiple of low")
+    high: int = Field(128, ge=16, description="particles per side, high resolution: low times 2, 4, 8, …")
     scale_factors: list[float] = Field([1.0], min_length=1, description="outputs, ascending; the last names the run")
     start: float = Field(0.05, ge=0.001, lt=1, description="scale factor at which 2LPT hands over to the N-body steps")
     steps: int = Field(20, ge=1, description="N-body steps from the start to the last output")
@@ -81,7 +81,9 @@ class Simulation(Settings):
                 f"simulation.high = {self.high} is not a multiple (2, 4, 8, …) of simulation.low = {self.low}"
             )
         if self.factor & (self.factor - 1):
-            raise ValueError(f"simulation.high / simulation.low = {self.factor} is not a power of two")
+            raise ValueError(
+                f"simulation.high / simulation.low = {self.factor} is no power of two; take high = 2, 4, 8, … times low"
+            )
         if sorted(set(self.scale_factors)) != self.scale_factors:
             raise ValueError(f"simulation.scale_factors = {self.scale_factors} must ascend without repeats")
         if self.scale_factors[0] <= self.start:

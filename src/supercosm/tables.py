@@ -44,7 +44,9 @@ def read_table(path: str | Path) -> QTable:
         return table
     except (InconsistentTableError, YAMLError, RecursionError, *UNREADABLE) as error:
         reason = " ".join(str(error).split())[:LONGEST]
-        raise DataError(f"{path} is no whole ECSV table ({reason}); delete it and make it again") from error
+        raise DataError(
+            f"{path} is no whole ECSV table ({reason}); name another, or have its stage make it again"
+        ) from error
 
 
 def _littleh_known() -> AbstractContextManager:

@@ -158,10 +158,10 @@ def test_parts_must_all_be_there_and_belong_together(truth, refuse, tmp_path):
 
 
 def test_a_folder_must_hold_one_snapshot(truth, refuse, tmp_path):
-    refuse(tmp_path, "a folder with 0 snapshots")
+    refuse(tmp_path, "a folder without files")
     for name in ("a", "b"):
         write_gadget_hdf5(tmp_path / name, Run(truth))
-    refuse(tmp_path, r"a folder with 2 snapshots \(a\.hdf5, b\.hdf5\); name the one")
+    refuse(tmp_path, r"a folder with several files \(a\.hdf5, b\.hdf5\); name the snapshot")
     refuse(tmp_path / "c", "there is no snapshot .*/c;")
 
 

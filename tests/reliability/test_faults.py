@@ -44,13 +44,33 @@ def box(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("output", "words"), [("folder", "is a folder"), ("box.hdf5/x.ecsv", "box.hdf5"), ("/dev/null", "is a device")]
+    ("output", "words"),
+    [
+        ("folder", "is a folder"),
+        ("box.hdf5/x.ecsv", "box.hdf5"),
+        ("/dev/null", "is a device"),
+        ("/", "/ is a folder"),
+        (".", "is a folder"),
+    ],
 )
-def test_an_output_that_cannot_be_is_refused(refused, box, tmp_path, output, words):
+def test_an_output_that_cannot_be_is_refused(refused, box, tmp_path, monkeypatch, output, words):
     """Also as root, whom permissions do not keep from anything, and who could replace a device by a file."""
     (tmp_path / "folder").mkdir()
-    assert words in refused("compare", box, "--reference", box, "--output", tmp_path / output)
+    monkeypatch.chdir(tmp_path)
+    output = output if output == "." else tmp_path / output
+    assert words in refused("compare", box, "--reference", box, "--output", output)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["box.hdf5", "folder"]
+
+
+def test_what_is_no_snapshot_is_told_what_it_is(refused, boxes, tmp_path):
+    random_model(boxes, tmp_path / "model")
+    sentence = refused("measure", tmp_path / "model", "--output", tmp_path / "tables")
+    assert "model is the folder of a model, no snapshot: `supercosm superresolve` applies it" in sentence
+    assert "`supercosm inspect` tells what it is" in refused("measure", boxes.pairs(1), "--output", tmp_path / "tables")
+    (tmp_path / "many.yaml").write_text("\n".join(f"key{i}: {i}" for i in range(100)))
+    assert len(refused("measure", tmp_path / "many.yaml", "--output", tmp_path / "tables")) < 500
+    (tmp_path / "empty").mkdir()
+    assert "without files" in refused("measure", tmp_path / "empty", "--output", tmp_path / "tables")
 
 
 def test_a_folder_without_permission_is_named(refused, box, tmp_path):

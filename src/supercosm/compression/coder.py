@@ -135,8 +135,12 @@ def read_card(folder: str | Path) -> CoderCard:
     except OSError:
         raise DataError(f"{folder} is no coder folder: it lacks {CARD}; train a coder or correct the path") from None
     except ValidationError as error:
-        where = ".".join(map(str, error.errors()[0]["loc"]))
-        raise DataError(f"{path} is no card of a coder: {where}: {error.errors()[0]['msg']}") from None
+        fault = error.errors()[0]
+        if fault["type"] == "union_tag_not_found":
+            raise DataError(
+                f"{folder} is the folder of another kind of model, not of a coder; correct the path"
+            ) from None
+        raise DataError(f"{path} is no card of a coder: {'.'.join(map(str, fault['loc']))}: {fault['msg']}") from None
 
 
 def load_coder(folder: str | Path) -> Coder:

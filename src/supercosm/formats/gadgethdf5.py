@@ -45,7 +45,7 @@ PARAMETERS = {
 def read_header(file: h5py.File, path: Path) -> Header:
     """Read the header of one file; raise DataError when something is missing or impossible."""
     if "Header" not in file:
-        raise DataError(f"{path} is no Gadget-style snapshot: it lacks /Header")
+        raise DataError(f"{path} is no Gadget-style snapshot: it lacks /Header; `supercosm inspect` tells what it is")
     attributes = dict(file["Header"].attrs)
     check_columns(file, attributes, path, "Gadget-style snapshot")
     parameters = {**_attributes(file, "Parameters"), **attributes}

@@ -29,6 +29,7 @@ from supercosm.units import KPC
 
 SUFFIXES = (".yaml", ".yml", ".json")
 LARGEST = 1 << 20  # bytes of a description
+FAULTS = 3  # of a description that one sentence names
 
 
 class Cosmology(Settings):
@@ -70,9 +71,12 @@ def describe(path: Path) -> Description:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise DataError(f"{path} is no description of a snapshot: it holds no keys; docs/own.md shows one")
+        if "weights_sha256" in content:
+            raise DataError(f"{path.parent} is the folder of a model, no snapshot: `supercosm superresolve` applies it")
         return Description.model_validate(content)
     except ValidationError as error:
-        faults = "; ".join(sentence(fault, Description.model_json_schema) for fault in error.errors())
+        schema = Description.model_json_schema
+        faults = "; ".join(sentence(fault, schema, "key") for fault in error.errors()[:FAULTS])
         raise DataError(f"{path} is no description of a snapshot: {faults}") from None
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(

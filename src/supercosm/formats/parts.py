@@ -69,8 +69,10 @@ def _only(folder: Path, files: list[Path]) -> Path:
         name = (match["stem"], match["suffix"]) if match else (file.name, None)
         found.setdefault(name, file)
     if len(found) != 1:
-        shown = ", ".join(sorted(file.name for file in found.values())[:4]) or "no file"
-        raise DataError(f"{folder} is a folder with {len(found)} snapshots ({shown}); name the one that is meant")
+        if not found:
+            raise DataError(f"{folder} is a folder without files; name a snapshot")
+        shown = ", ".join(sorted(file.name for file in found.values())[:4]) + (", …" if len(found) > 4 else "")
+        raise DataError(f"{folder} is a folder with several files ({shown}); name the snapshot that is meant")
     return next(iter(found.values()))
 
 
