@@ -339,7 +339,7 @@ def test_folders_of_another_kind_are_refused(run, files, folders, boxes, tmp_pat
     result = run("compress", snapshot, "--bound", 0.1, "--model", folders["pca"], "--low", low, "-o", output)
     refused(result, output, "is a coder of density fields", "super-resolution model")
     result = run("compress", files / "box.hdf5", "--model", tmp_path / "model", "-o", output)
-    refused(result, output, "is the folder of a model that is no coder")
+    refused(result, output, "is the folder of another kind of model")
     result = run("compress", files / "box.hdf5", "--model", files / "box.hdf5", "-o", output)
     refused(result, output, "is no coder folder")
 
