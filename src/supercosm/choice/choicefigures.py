@@ -154,7 +154,7 @@ def _decimal(ax: Axes) -> None:
         low, high = axis.get_view_interval()
         if axis.get_scale() == "log" and low > 0:  # an axis without any number may begin below
             decades = np.log10(high / low)
-            subs = np.arange(1, 10, 0.5) if decades < 0.4 else np.arange(1, 10) if decades < 0.8 else (1, 2, 5)
+            subs = np.arange(1, 10, 0.5) if decades < 0.4 else (1, 1.5, 2, 3, 4, 5, 7) if decades < 0.8 else (1, 2, 5)
             axis.set_major_locator(LogLocator(subs=subs if decades < 2 else (1,)))
             axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
             axis.set_minor_formatter(NullFormatter())
