@@ -188,12 +188,8 @@ class Config(Settings):
         if not isinstance(first, Unet):
             unets = ", ".join(other for other, settings in self.models.items() if isinstance(settings, Unet)) or "none"
             raise ValueError(f"models.{name}.start = '{start}' must name a model of family unet (there: {unets})")
-        if (first.network, first.fields, first.dimensions, first.sees_initial) != (
-            model.network,
-            model.fields,
-            model.dimensions,
-            model.sees_initial,
-        ):
+        alike = ("network", "fields", "dimensions", "sees_initial")
+        if any(getattr(first, key) != getattr(model, key) for key in alike):
             raise ValueError(
                 f"models.{name} cannot start from '{start}': network, fields, dimensions and the use of the "
                 "small-scale modes must agree"

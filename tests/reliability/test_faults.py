@@ -65,7 +65,7 @@ def test_an_output_that_cannot_be_is_refused(refused, box, tmp_path, monkeypatch
 def test_what_is_no_snapshot_is_told_what_it_is(refused, boxes, tmp_path):
     random_model(boxes, tmp_path / "model")
     sentence = refused("measure", tmp_path / "model", "--output", tmp_path / "tables")
-    assert "model is the folder of a model, no snapshot: `supercosm superresolve` applies it" in sentence
+    assert "model is the folder of a model, no snapshot: `supercosm inspect` tells more" in sentence
     assert "`supercosm inspect` tells what it is" in refused("measure", boxes.pairs(1), "--output", tmp_path / "tables")
     (tmp_path / "many.yaml").write_text("\n".join(f"key{i}: {i}" for i in range(100)))
     assert len(refused("measure", tmp_path / "many.yaml", "--output", tmp_path / "tables")) < 500

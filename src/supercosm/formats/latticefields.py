@@ -72,7 +72,7 @@ def describe(path: Path) -> Description:
         if not isinstance(content, dict):
             raise DataError(f"{path} is no description of a snapshot: it holds no keys; docs/own.md shows one")
         if "weights_sha256" in content:
-            raise DataError(f"{path.parent} is the folder of a model, no snapshot: `supercosm superresolve` applies it")
+            raise DataError(f"{path.parent} is the folder of a model, no snapshot: `supercosm inspect` tells more")
         return Description.model_validate(content)
     except ValidationError as error:
         schema = Description.model_json_schema
